@@ -1,0 +1,62 @@
+//! The primitives, wrapped: the only place that names their crates.
+//!
+//! Knows no protocol. Secret results come in wiping guards; failures carry no detail.
+
+pub(crate) mod aead;
+pub(crate) mod dh;
+pub(crate) mod kdf;
+pub(crate) mod kem;
+pub(crate) mod sign;
+
+/// Counts calls of the costly primitives on this thread, so that tests can show what an operation did not do.
+#[cfg(test)]
+pub(crate) mod count {
+    use core::cell::Cell;
+    use core::ops::Sub;
+
+    /// Calls so far.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+    pub(crate) struct Calls {
+        pub(crate) dh: u32,
+        pub(crate) kem: u32,
+        pub(crate) sign: u32,
+        pub(crate) chain_steps: u32,
+        pub(crate) aead_open: u32,
+    }
+
+    impl Sub for Calls {
+        type Output = Self;
+        fn sub(self, other: Self) -> Self {
+            Self {
+                dh: self.dh - other.dh,
+                kem: self.kem - other.kem,
+                sign: self.sign - other.sign,
+                chain_steps: self.chain_steps - other.chain_steps,
+                aead_open: self.aead_open - other.aead_open,
+            }
+        }
+    }
+
+    std::thread_local! {
+        static CALLS: Cell<Calls> = const { Cell::new(Calls { dh: 0, kem: 0, sign: 0, chain_steps: 0, aead_open: 0 }) };
+    }
+
+    pub(crate) fn calls() -> Calls {
+        CALLS.get()
+    }
+
+    pub(crate) fn add(change: impl FnOnce(&mut Calls)) {
+        let mut calls = CALLS.get();
+        change(&mut calls);
+        CALLS.set(calls);
+    }
+}
+
+/// Notes one call of a costly primitive; nothing outside tests.
+macro_rules! counted {
+    ($field:ident) => {
+        #[cfg(test)]
+        crate::crypto::count::add(|calls| calls.$field += 1);
+    };
+}
+pub(crate) use counted;

@@ -1,0 +1,82 @@
+//! Ed25519 (RFC 8032), strict verification: canonical encodings, no keys or nonces of small order.
+
+use crate::crypto::counted;
+use crate::secret::{Secret, guarded};
+use core::fmt;
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use rand_core::CryptoRng;
+
+/// Length of a public key.
+pub(crate) const VERIFY_LEN: usize = 32;
+/// Length of a signature.
+pub(crate) const SIGNATURE_LEN: usize = 64;
+
+/// A signing key: the 32-byte seed of RFC 8032.
+pub(crate) struct SignPrivate(Secret<32>);
+
+impl SignPrivate {
+    /// Draws 32 bytes.
+    pub(crate) fn generate<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
+        let mut bytes = guarded();
+        rng.fill_bytes(bytes.as_mut_slice());
+        Self::from_bytes(&bytes)
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8; 32]) -> Self {
+        Self(Secret::new(bytes))
+    }
+
+    pub(crate) fn expose(&self) -> &[u8; 32] {
+        self.0.expose()
+    }
+
+    pub(crate) fn public(&self) -> [u8; VERIFY_LEN] {
+        SigningKey::from_bytes(self.0.expose()).verifying_key().to_bytes()
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_LEN] {
+        counted!(sign);
+        SigningKey::from_bytes(self.0.expose()).sign(message).to_bytes()
+    }
+}
+
+impl fmt::Debug for SignPrivate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SignPrivate")
+    }
+}
+
+/// Whether the signature is this key's over this message.
+pub(crate) fn verify(public: &[u8; VERIFY_LEN], message: &[u8], signature: &[u8; SIGNATURE_LEN]) -> bool {
+    counted!(sign);
+    VerifyingKey::from_bytes(public)
+        .and_then(|key| key.verify_strict(message, &Signature::from_bytes(signature)))
+        .is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::kdf::tests::unhex;
+
+    /// RFC 8032, section 7.1, test 1.
+    #[test]
+    fn signs_as_the_rfc() {
+        let key = SignPrivate::from_bytes(&unhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"));
+        assert_eq!(key.public(), unhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"));
+        let signature = key.sign(b"");
+        assert_eq!(signature[..4], [0xe5, 0x56, 0x43, 0x00]);
+        assert!(verify(&key.public(), b"", &signature));
+        assert!(!verify(&key.public(), b"x", &signature));
+    }
+
+    /// With the neutral element as key and as R, and s = 0, the plain equation holds for every message.
+    #[test]
+    fn refuses_keys_of_small_order() {
+        let mut neutral = [0; 32];
+        neutral[0] = 1;
+        let mut signature = [0; 64];
+        signature[0] = 1;
+        assert!(!verify(&neutral, b"anything", &signature));
+    }
+}

@@ -1,0 +1,204 @@
+//! Every public error, in one place, so that the no-oracle rule can be reviewed in one file:
+//!
+//! * decided before a secret is used: may be specific;
+//! * decided between that and a successful authentication: one bare variant, `Rejected`;
+//! * decided on authenticated data: specific again, and it names the peer.
+//!
+//! Every variant says what the caller should do. After any error nothing has changed.
+
+use crate::keys::Fingerprint;
+use core::fmt;
+
+/// Why bytes are not the encoding of a value. Whatever the variant: drop them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The input ends before the value does.
+    Truncated,
+    /// Bytes follow the value.
+    Trailing,
+    /// A length or a count is above its limit.
+    TooLong,
+    /// A version of the format that this crate does not know.
+    Version,
+    /// A field has a value that it can't have.
+    Invalid,
+}
+
+/// Why prekeys were not published, or a bundle not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PreKeyError {
+    /// A signature does not verify: the directory, or someone before it, changed the bundle. Fetch another.
+    Signature,
+    /// A key is not a valid one. Fetch another bundle; its author's software is at fault.
+    Key,
+    /// The bundle is past its time. Fetch a fresh one.
+    Expired,
+    /// The bundle is this device's own.
+    Myself,
+    /// The peer is blocked: unblock it first.
+    Blocked,
+    /// More prekeys than the store may hold ([`crate::limits`]). Publish fewer, or wait until old ones are gone.
+    TooMany,
+}
+
+/// Why a handshake was not started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// A key of the bundle gives an all-zero shared secret. Fetch another bundle; its author's software is at fault.
+    WeakKey,
+    /// The rank is at its end ([`crate::limits::CREATED_AT_END`]): drop all sessions of this peer, then introduce anew.
+    RankExhausted,
+}
+
+/// Why a message was not sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SealError {
+    /// No such peer: add it first.
+    UnknownPeer,
+    /// The peer is blocked: unblock it first.
+    Blocked,
+    /// No session, and no bundle to make one: fetch a bundle and add the peer again.
+    BundleNeeded,
+    /// No session, and the bundle kept for the peer is past its time: fetch a fresh one and add the peer again.
+    BundleExpired,
+    /// Longer than [`crate::limits::MAX_CONTENT`], or a receipt with no ids or too many: split it.
+    TooLong,
+    /// The sending chain is at its end until the peer answers. Renew the session.
+    ChainExhausted,
+    /// Nothing is owed under this id: it was sealed already, or has lost its purpose.
+    NothingOwed,
+    /// The introduction could not be made.
+    Handshake(HandshakeError),
+}
+
+/// Why an envelope was not opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Not an envelope. Drop it.
+    Malformed(DecodeError),
+    /// Forged or damaged. Drop it.
+    Rejected,
+    /// Recognised by nobody here. Keep it for a bounded time and try again after an event that adds a session or a
+    /// chain, or search.
+    Unknown,
+    /// Opened before. Drop it.
+    Duplicate,
+    /// An introduction accepted before, whose session is gone. Drop it.
+    Replayed,
+    /// The prekey that it needs is gone: nobody can say who wrote. Drop it, publish fresh prekeys; its author sees that
+    /// no answer comes, and renews.
+    PreKeyGone,
+    /// The signed prekey that it needs has accepted [`crate::limits::MAX_INTRODUCTIONS`]. Publish a new signed prekey;
+    /// its author sees that no answer comes, and renews.
+    PreKeyFull,
+    /// Authentic, but more than [`crate::limits::MAX_JUMP`] messages ahead. Renew the session with this peer.
+    TooFarAhead(Fingerprint),
+    /// Authentic, but of a state that no longer fits: one side fell back to an old image. Renew the session with this
+    /// peer.
+    Diverged(Fingerprint),
+    /// Authentic, and against the protocol: the peer's software is at fault. Drop it.
+    Violation(Fingerprint),
+    /// Authentic, from a blocked peer. Drop it.
+    Blocked(Fingerprint),
+}
+
+/// Why stored state was not restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StateError {
+    /// Not the image of a state: damaged, truncated, or of a version that this crate does not know.
+    Malformed(DecodeError),
+    /// A value breaks an invariant or a bound of the state.
+    Invariant,
+    /// A record stands under a key that is not its own.
+    Key,
+    /// Records don't belong together: one is missing, twice there, or from another time or device.
+    Inconsistent,
+}
+
+/// There is no such peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownPeer;
+
+macro_rules! display {
+    ($($type:ident { $($pattern:pat => $text:expr),* $(,)? })*) => {$(
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $($pattern => $text),* })
+            }
+        }
+        impl core::error::Error for $type {}
+    )*};
+}
+
+display! {
+    DecodeError {
+        Self::Truncated => "the input ends too early",
+        Self::Trailing => "bytes follow the value",
+        Self::TooLong => "a length is above its limit",
+        Self::Version => "unknown version",
+        Self::Invalid => "a field has an impossible value",
+    }
+    PreKeyError {
+        Self::Signature => "a prekey's signature does not verify",
+        Self::Key => "a prekey is not a valid key",
+        Self::Expired => "the bundle is past its time",
+        Self::Myself => "the bundle is this device's own",
+        Self::Blocked => "the peer is blocked",
+        Self::TooMany => "more prekeys than the store may hold",
+    }
+    HandshakeError {
+        Self::WeakKey => "a key of the bundle is weak",
+        Self::RankExhausted => "no higher rank exists for this peer's sessions",
+    }
+    SealError {
+        Self::UnknownPeer => "no such peer",
+        Self::Blocked => "the peer is blocked",
+        Self::BundleNeeded => "no session and no bundle for this peer",
+        Self::BundleExpired => "no session, and the peer's bundle is past its time",
+        Self::TooLong => "too long for one message",
+        Self::ChainExhausted => "the sending chain is at its end",
+        Self::NothingOwed => "nothing is owed under this id",
+        Self::Handshake(HandshakeError::WeakKey) => "the bundle has a weak key",
+        Self::Handshake(HandshakeError::RankExhausted) => "no higher rank exists for this peer's sessions",
+    }
+    OpenError {
+        Self::Malformed(_) => "not an envelope",
+        Self::Rejected => "forged or damaged",
+        Self::Unknown => "recognised by nobody here",
+        Self::Duplicate => "opened before",
+        Self::Replayed => "an introduction whose session is gone",
+        Self::PreKeyGone => "the prekey it needs is gone",
+        Self::PreKeyFull => "the signed prekey it needs accepts no more",
+        Self::TooFarAhead(_) => "too far ahead",
+        Self::Diverged(_) => "the session has diverged",
+        Self::Violation(_) => "the peer broke the protocol",
+        Self::Blocked(_) => "from a blocked peer",
+    }
+    StateError {
+        Self::Malformed(_) => "not the image of a state",
+        Self::Invariant => "the image breaks an invariant",
+        Self::Key => "a record stands under a wrong key",
+        Self::Inconsistent => "the records don't belong together",
+    }
+    UnknownPeer {
+        Self => "no such peer",
+    }
+}
+
+impl From<HandshakeError> for SealError {
+    fn from(error: HandshakeError) -> Self {
+        Self::Handshake(error)
+    }
+}
+
+impl From<DecodeError> for StateError {
+    fn from(error: DecodeError) -> Self {
+        Self::Malformed(error)
+    }
+}

@@ -1,0 +1,176 @@
+//! The handshake: from a verified bundle, or from an introduction, to the secrets of a session.
+//!
+//! Knows keys and transcripts; neither ratchet steps nor envelopes. docs/PROTOCOL.md, "Handshake".
+
+use crate::codec::Write;
+use crate::crypto::aead::{self, MAC_LEN};
+use crate::crypto::dh::DhPrivate;
+use crate::crypto::{kdf, kem};
+use crate::error::HandshakeError;
+use crate::identity::IdentityKeyPair;
+use crate::keys::{DhPublic, Fingerprint, IdentityKey};
+use crate::labels::Label;
+use crate::limits::CREATED_AT_END;
+use crate::prekey::{ResponderKeys, VerifiedPreKeyBundle};
+use crate::ratchet::{InitialSecrets, split};
+use crate::secret::Guarded;
+use crate::wire::VERSION;
+use crate::wire::bundle::PreKeyFields;
+use crate::wire::introduction::{ENCRYPTED_IDENTITY_LEN, IdentityPayload, IntroductionPrefix, PREFIX_LEN};
+use alloc::boxed::Box;
+use rand_core::CryptoRng;
+
+/// What the initiator has after its half of the handshake.
+pub(crate) struct Initiated {
+    /// What stands in front of its messages until the first reply.
+    pub(crate) prefix: Box<[u8; PREFIX_LEN]>,
+    pub(crate) secrets: InitialSecrets,
+    /// th2, the hash of all that both sides have agreed on.
+    pub(crate) transcript: [u8; 32],
+}
+
+/// What the responder has after its half. Nothing of it is authentic until the header behind the prefix has opened.
+pub(crate) struct Responded {
+    pub(crate) initiator: IdentityKey,
+    pub(crate) created_at: u64,
+    pub(crate) secrets: InitialSecrets,
+    pub(crate) transcript: [u8; 32],
+}
+
+/// The initiator's half. Draws the ephemeral private key (32 bytes), then the encapsulation's randomness (32 bytes).
+pub(crate) fn initiate<R: CryptoRng + ?Sized>(
+    identity: &IdentityKeyPair,
+    bundle: &VerifiedPreKeyBundle,
+    created_at: u64,
+    rng: &mut R,
+) -> Result<Initiated, HandshakeError> {
+    if created_at >= CREATED_AT_END {
+        return Err(HandshakeError::RankExhausted);
+    }
+    let signed = &bundle.signed().fields;
+    let one_time = bundle.one_time().map(|one_time| &one_time.fields);
+    let weak = HandshakeError::WeakKey;
+
+    let ephemeral = DhPrivate::generate(rng);
+    let ephemeral_public = DhPublic(ephemeral.public());
+    let dh1 = ephemeral.agree(&bundle.identity().dh().0).ok_or(weak)?;
+    let dh2 = ephemeral.agree(&signed.dh.0).ok_or(weak)?;
+    let dh3 = match one_time {
+        Some(fields) => Some(ephemeral.agree(&fields.dh.0).ok_or(weak)?),
+        None => None,
+    };
+    let kem_key = one_time.map_or(&signed.kem, |fields| &fields.kem);
+    let encapsulated = kem::encapsulate(kem_key, rng);
+
+    let th1 = transcript(bundle.identity(), signed, one_time, &ephemeral_public, &encapsulated.ciphertext);
+    let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_deref(), &encapsulated.secret);
+    let mut payload = IdentityPayload { identity: *identity.public(), created_at }.encode();
+    let mac = aead::seal(&keys.identity_key, &[0; 12], &th1, &mut payload);
+    payload.bytes(&mac);
+
+    let dh4 = identity.agree(&signed.dh).ok_or(weak)?;
+    let th2 = kdf::hash(Label::HandshakeFinal, &[&th1, &payload]);
+    let secrets = session_secrets(&th2, &keys.next, &dh4, &identity.fingerprint(), &bundle.fingerprint());
+
+    let mut prefix = Box::new([0; PREFIX_LEN]);
+    let mut out = crate::wire::payload::Place(prefix.as_mut_slice());
+    out.bytes(&ephemeral_public.0);
+    out.u32(signed.id);
+    out.u32(one_time.map_or(0, |fields| fields.id));
+    out.bytes(&encapsulated.ciphertext);
+    out.bytes(&payload);
+    Ok(Initiated { prefix, secrets, transcript: th2 })
+}
+
+/// The responder's half, with the keys that the prefix names. Needs no randomness. `None` when anything does not fit.
+pub(crate) fn respond(
+    identity: &IdentityKeyPair,
+    keys: &ResponderKeys<'_>,
+    prefix: &IntroductionPrefix<'_>,
+) -> Option<Responded> {
+    let signed = keys.signed;
+    let one_time = keys.one_time.map(|(id, stored)| (&stored.0, stored.0.public(id)));
+    let dh1 = identity.agree(&prefix.ephemeral)?;
+    let dh2 = signed.private.dh.agree(&prefix.ephemeral.0)?;
+    let dh3 = match &one_time {
+        Some((private, _)) => Some(private.dh.agree(&prefix.ephemeral.0)?),
+        None => None,
+    };
+    let kem_seed = one_time.as_ref().map_or(&signed.private.kem, |(private, _)| &private.kem);
+    let shared = kem_seed.expand().decapsulate(prefix.ciphertext);
+
+    let one_time_fields = one_time.as_ref().map(|(_, fields)| fields);
+    let th1 = transcript(identity.public(), &signed.public, one_time_fields, &prefix.ephemeral, prefix.ciphertext);
+    let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_deref(), &shared);
+    let payload = open_identity(&keys.identity_key, &th1, prefix.encrypted_identity)?;
+    if payload.created_at >= CREATED_AT_END {
+        return None;
+    }
+
+    let dh4 = signed.private.dh.agree(&payload.identity.dh().0)?;
+    let th2 = kdf::hash(Label::HandshakeFinal, &[&th1, prefix.encrypted_identity]);
+    let secrets = session_secrets(&th2, &keys.next, &dh4, &payload.identity.fingerprint(), &identity.fingerprint());
+    Some(Responded { initiator: payload.identity, created_at: payload.created_at, secrets, transcript: th2 })
+}
+
+/// `th1 = SHA-256(label || version || IK_B || fields of SPK_B || flag || fields of OPK_B || EK_A || ct)`.
+fn transcript(
+    responder: &IdentityKey,
+    signed: &PreKeyFields,
+    one_time: Option<&PreKeyFields>,
+    ephemeral: &DhPublic,
+    ciphertext: &[u8],
+) -> [u8; 32] {
+    let one_time_fields = one_time.map(PreKeyFields::encode);
+    kdf::hash(
+        Label::HandshakeTranscript,
+        &[
+            &[VERSION],
+            &responder.encode(),
+            &signed.encode(),
+            &[u8::from(one_time.is_some())],
+            one_time_fields.as_deref().unwrap_or(&[]),
+            &ephemeral.0,
+            ciphertext,
+        ],
+    )
+}
+
+struct IdentityKeys {
+    identity_key: Guarded<32>,
+    next: Guarded<32>,
+}
+
+impl IdentityKeys {
+    /// `k_id(32) || k_next(32) = HKDF(salt = th1, ikm = dh1 || dh2 || dh3 || ss, label, 64)`.
+    fn derive(th1: &[u8; 32], dh1: &[u8; 32], dh2: &[u8; 32], dh3: Option<&[u8; 32]>, shared: &[u8; 32]) -> Self {
+        let dh3 = dh3.map_or(&[][..], |dh3| &dh3[..]);
+        let okm = kdf::derive::<64>(th1, &[dh1, dh2, dh3, shared], Label::HandshakeIdentity, &[]);
+        let [identity_key, next] = split(okm.as_slice());
+        Self { identity_key, next }
+    }
+}
+
+fn open_identity(key: &[u8; 32], th1: &[u8; 32], sealed: &[u8; ENCRYPTED_IDENTITY_LEN]) -> Option<IdentityPayload> {
+    let (ciphertext, mac) = sealed.split_last_chunk::<MAC_LEN>()?;
+    let mut payload = zeroize::Zeroizing::new(alloc::vec::Vec::from(ciphertext));
+    if !aead::open(key, &[0; 12], th1, &mut payload, mac) {
+        return None;
+    }
+    IdentityPayload::decode(&payload).ok()
+}
+
+/// `rk0(32) || header_a(32) || header_b(32) = HKDF(salt = th2, ikm = k_next || dh4, label || fingerprint_A, 96)` and
+/// `context = SHA-256(label || th2 || fingerprint_A || fingerprint_B)`.
+fn session_secrets(
+    th2: &[u8; 32],
+    next: &[u8; 32],
+    dh4: &[u8; 32],
+    initiator: &Fingerprint,
+    responder: &Fingerprint,
+) -> InitialSecrets {
+    let okm = kdf::derive::<96>(th2, &[next, dh4], Label::HandshakeSecrets, initiator.as_bytes());
+    let [root_key, initiator_header, responder_header] = split(okm.as_slice());
+    let context = kdf::hash(Label::SessionContext, &[th2, initiator.as_bytes(), responder.as_bytes()]);
+    InitialSecrets { root_key, initiator_header, responder_header, context }
+}

@@ -1,0 +1,193 @@
+//! Typed public keys, key pairs, fingerprints, time.
+
+use crate::codec::{Reader, Write};
+use crate::crypto::dh::{DH_LEN, DhPrivate};
+use crate::crypto::sign::{SIGNATURE_LEN, VERIFY_LEN};
+use crate::crypto::{kdf, sign};
+use crate::error::DecodeError;
+use crate::labels::Label;
+use crate::secret::Guarded;
+use alloc::vec::Vec;
+use core::fmt;
+use rand_core::CryptoRng;
+
+/// Seconds since 1970-01-01T00:00:00Z. The caller's clock; going backwards is no error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct UnixTime(pub u64);
+
+impl UnixTime {
+    /// This time plus a number of seconds, at most the end of time.
+    #[must_use]
+    pub const fn plus(self, seconds: u64) -> Self {
+        Self(self.0.saturating_add(seconds))
+    }
+}
+
+/// The name of a device: SHA-256 over both its public identity keys. What people verify, and what names a peer
+/// everywhere. docs/PROTOCOL.md, "Identity".
+///
+/// Public; compared as bytes. `Display` is 16 groups of 4 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Length in bytes.
+    pub const LEN: usize = 32;
+
+    /// A fingerprint that was stored or received as bytes.
+    pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, pair) in self.0.chunks(2).enumerate() {
+            if i > 0 {
+                f.write_str(" ")?;
+            }
+            for byte in pair {
+                write!(f, "{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+/// A public X25519 key: identity, prekey, ephemeral or ratchet. Compared as bytes, never modulo the field's prime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DhPublic(pub(crate) [u8; DH_LEN]);
+
+/// An Ed25519 signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Signature(pub(crate) [u8; SIGNATURE_LEN]);
+
+impl Signature {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.array().copied().map(Self)
+    }
+}
+
+/// A device's public identity: an Ed25519 key that signs and an independent X25519 key that agrees.
+///
+/// ```text
+/// ed25519(32) || x25519(32)
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdentityKey {
+    verify: [u8; VERIFY_LEN],
+    dh: DhPublic,
+}
+
+impl IdentityKey {
+    /// Length of the encoding in bytes.
+    pub const LEN: usize = VERIFY_LEN + DH_LEN;
+
+    /// The fingerprint of these keys.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint(kdf::hash(Label::Fingerprint, &[&self.verify, &self.dh.0]))
+    }
+
+    /// The 64 bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(Self::LEN);
+        self.write(&mut out);
+        out
+    }
+
+    /// Reads the 64 bytes. Any 64 bytes are an identity; whether its keys are good shows when they are used.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for any other length.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Reader::whole(bytes, Self::read)
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { verify: *reader.array()?, dh: DhPublic(*reader.array()?) })
+    }
+
+    pub(crate) fn write(&self, out: &mut impl Write) {
+        out.bytes(&self.verify);
+        out.bytes(&self.dh.0);
+    }
+
+    pub(crate) fn dh(&self) -> &DhPublic {
+        &self.dh
+    }
+
+    /// Whether this identity signed label || message.
+    pub(crate) fn verifies(&self, message: &[u8], signature: &Signature) -> bool {
+        sign::verify(&self.verify, message, &signature.0)
+    }
+
+    pub(crate) fn new(verify: [u8; VERIFY_LEN], dh: DhPublic) -> Self {
+        Self { verify, dh }
+    }
+}
+
+/// A ratchet key pair: drawn for one sending chain, wiped once the peer's answer to it was taken in.
+#[derive(Debug)]
+pub(crate) struct DhKeyPair {
+    private: DhPrivate,
+    public: DhPublic,
+}
+
+impl DhKeyPair {
+    pub(crate) fn generate<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
+        Self::from_private(DhPrivate::generate(rng))
+    }
+
+    pub(crate) fn from_private(private: DhPrivate) -> Self {
+        let public = DhPublic(private.public());
+        Self { private, public }
+    }
+
+    pub(crate) fn public(&self) -> &DhPublic {
+        &self.public
+    }
+
+    /// The private key, to store it.
+    pub(crate) fn private(&self) -> &DhPrivate {
+        &self.private
+    }
+
+    /// The shared secret, `None` if the peer's key is of low order.
+    pub(crate) fn agree(&self, public: &DhPublic) -> Option<Guarded<DH_LEN>> {
+        self.private.agree(&public.0)
+    }
+}
+
+/// The name of a session on the device that stores it: the first 16 bytes of a hash of its context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId([u8; Self::LEN]);
+
+impl SessionId {
+    /// Length in bytes.
+    pub const LEN: usize = 16;
+
+    pub(crate) fn derive(context: &[u8; 32]) -> Self {
+        Self(kdf::truncate(&kdf::hash(Label::SessionId, &[context])))
+    }
+
+    /// A session id that was stored as bytes.
+    pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 16 bytes.
+    pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+}

@@ -1,0 +1,73 @@
+//! Every domain-separation string of the protocol, in one place.
+//!
+//! Each hash, each signature and each key-derivation `info` starts with one of these. No label is a prefix of another
+//! (tested), so two purposes can never meet on the same input. docs/PROTOCOL.md, "Labels".
+
+macro_rules! labels {
+    ($($(#[$doc:meta])* $name:ident = $text:literal),* $(,)?) => {
+        /// What a hash, a signature or a derivation is for.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Label { $($(#[$doc])* $name),* }
+
+        impl Label {
+            /// The bytes that open the input.
+            pub(crate) const fn bytes(self) -> &'static [u8] {
+                match self { $(Self::$name => concat!("sceau/1 ", $text).as_bytes()),* }
+            }
+
+            #[cfg(test)]
+            const ALL: &[Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+labels! {
+    /// SHA-256: a device's name.
+    Fingerprint = "fingerprint",
+    /// Ed25519: a signed prekey.
+    SignedPreKey = "signed prekey",
+    /// Ed25519: a one-time prekey.
+    OneTimePreKey = "one-time prekey",
+    /// SHA-256: th1, the transcript up to the KEM ciphertext.
+    HandshakeTranscript = "handshake transcript",
+    /// HKDF: the key of the initiator's identity.
+    HandshakeIdentity = "handshake identity",
+    /// SHA-256: th2, the transcript with the encrypted identity.
+    HandshakeFinal = "handshake final",
+    /// HKDF: the first root key and the first two header secrets.
+    HandshakeSecrets = "handshake secrets",
+    /// SHA-256: what every message of a session is bound to.
+    SessionContext = "session context",
+    /// SHA-256: a session's name on the device that stores it.
+    SessionId = "session id",
+    /// SHA-256: an introduction's name in the record of those accepted.
+    IntroductionId = "introduction id",
+    /// SHA-256: the introduction prefix, in the header's associated data.
+    IntroductionPrefix = "introduction prefix",
+    /// SHA-256: the body ciphertext, in the header's associated data.
+    Body = "body",
+    /// HKDF: a root step.
+    RootStep = "root step",
+    /// EXPAND: a chain step.
+    ChainStep = "chain step",
+    /// EXPAND: a chain's header key.
+    HeaderKey = "header key",
+    /// EXPAND: a chain's tag key.
+    TagKey = "tag key",
+    /// HMAC: a record's key in the embedder's store.
+    RecordKey = "record key",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Label;
+
+    #[test]
+    fn no_label_is_a_prefix_of_another() {
+        for a in Label::ALL {
+            for b in Label::ALL {
+                assert!(a == b || !b.bytes().starts_with(a.bytes()), "{a:?} opens {b:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+#![cfg_attr(not(test), no_std)]
+#![doc = include_str!("../README.md")]
+
+extern crate alloc;
+
+mod codec;
+mod crypto;
+mod handshake;
+mod identity;
+mod keys;
+mod labels;
+mod padding;
+mod ratchet;
+mod secret;
+mod state;
+mod wire;
+
+pub mod error;
+pub mod limits;
+pub mod prekey;
+pub mod session;
+
+pub use identity::IdentityKeyPair;
+pub use keys::{Fingerprint, IdentityKey, SessionId, UnixTime};
+pub use padding::Padding;
+pub use rand_core;
+pub use state::Image;
+pub use wire::bundle::{OneTimePreKey, PreKeyBundle, PreKeyUpload, SignedPreKey};
+pub use wire::envelope::Envelope;
+pub use wire::introduction::IntroductionId;
+pub use wire::sealed::Tag;

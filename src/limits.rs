@@ -1,0 +1,64 @@
+//! Every bound, each with its reason. docs/PROTOCOL.md, "Bounds".
+
+/// Longest sealed message with its version and kind bytes: a relay, a decoder and a phone can hold it in memory.
+pub const MAX_SEALED_LEN: usize = 1 << 20;
+
+/// Longest content of one message: what is left of [`MAX_SEALED_LEN`] after the fixed fields and the room that is
+/// always reserved for fragments. Longer content is for the application to split or to attach.
+pub const MAX_CONTENT: usize = MAX_SEALED_LEN - SEALED_FIXED_LEN - FRAGMENT_RESERVE;
+
+/// Bytes of a sealed message, its version and kind included, that are neither content nor padding.
+pub const SEALED_FIXED_LEN: usize = 144;
+
+/// Room for one fragment of four symbols, reserved in every message before its bucket is chosen, so that sizes never
+/// tell whether key material travels.
+pub const FRAGMENT_RESERVE: usize = 139;
+
+/// Smallest sealed message with its version and kind bytes, and the default padding's smallest bucket: it holds every
+/// ordinary text and leaves room for post-quantum key material.
+pub const MIN_SEALED_LEN: usize = 640;
+
+/// Messages that one envelope may jump over. Each costs one key derivation, and only behind an authentic header.
+pub const MAX_JUMP: u32 = 65_536;
+
+/// Keys of skipped messages kept per session; the oldest go first. 2,000 keys are about 72 kB of state.
+pub const MAX_SKIPPED: usize = 2_000;
+
+/// Skipped keys in one stored record, so that using one key rewrites little.
+pub(crate) const SKIPPED_PER_BLOCK: u64 = 64;
+
+/// Coming messages of a receiving chain that are recognised at once; a longer gap needs a search.
+pub const TAG_WINDOW: u32 = 16;
+
+/// The same for the chain that comes after the current one.
+pub const NEXT_TAG_WINDOW: u32 = 8;
+
+/// Opened positions of the current and the previous chain whose tags are recognised as duplicates.
+pub const SPENT_WINDOW: u32 = 64;
+
+/// Messages in one chain: tags are distinct, and far below the AEAD's limits.
+pub const MAX_CHAIN_LEN: u32 = 1 << 31;
+
+/// Sessions with one peer that still receive beside the one that sends: crossings and lost states leave a few.
+pub const MAX_FADING: usize = 4;
+
+/// One-time prekeys held: a store of about 110 kB, weeks of first messages.
+pub const MAX_ONE_TIME_PREKEYS: usize = 1_000;
+
+/// Signed prekeys held, the current one and those in their grace period.
+pub const MAX_SIGNED_PREKEYS: usize = 16;
+
+/// Introductions accepted under one signed prekey: bounds the record of them, 32 bytes each.
+pub const MAX_INTRODUCTIONS: usize = 65_536;
+
+/// Introductions in one stored record, so that accepting one rewrites little.
+pub(crate) const INTRODUCTIONS_PER_BLOCK: usize = 256;
+
+/// `created_at` of an introduction stays below this, so that a rank above it always exists for the next.
+pub const CREATED_AT_END: u64 = 1 << 62;
+
+/// One-time prekeys of a peer that are remembered as used: the same bundle given again is noticed.
+pub(crate) const MAX_USED_PREKEYS: usize = 16;
+
+/// Ids in one receipt.
+pub const MAX_RECEIPT_IDS: usize = 256;

@@ -1,0 +1,94 @@
+//! Prekeys: verified bundles on the initiator's side, the store of private halves on the responder's.
+//! docs/PROTOCOL.md, "Prekeys".
+
+mod record;
+mod store;
+
+pub(crate) use record::{BlockId, IntroductionRecord};
+pub(crate) use store::{PreKeyChange, ResponderKeys};
+pub use store::{PreKeyLifetimes, PreKeyStore, Rotation};
+
+use crate::crypto::kem;
+use crate::error::PreKeyError;
+use crate::keys::{Fingerprint, IdentityKey, UnixTime};
+use crate::wire::bundle::{OneTimePreKey, PreKeyBundle, PreKeyFields, SignedPreKey};
+
+/// A bundle whose signatures, keys and dates were checked. Only this type can start a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedPreKeyBundle {
+    bundle: PreKeyBundle,
+    fingerprint: Fingerprint,
+}
+
+impl VerifiedPreKeyBundle {
+    /// Checks a bundle: both signatures, both KEM keys, both dates.
+    ///
+    /// That the identity is the person's own is not checked here: people compare fingerprints.
+    ///
+    /// # Errors
+    /// [`PreKeyError::Expired`], [`PreKeyError::Signature`] or [`PreKeyError::Key`].
+    pub fn verify(bundle: PreKeyBundle, now: UnixTime) -> Result<Self, PreKeyError> {
+        let check = |fields: &PreKeyFields, signed: bool| {
+            if now > fields.not_after {
+                Err(PreKeyError::Expired)
+            } else if !signed {
+                Err(PreKeyError::Signature)
+            } else if !kem::is_valid_public(&fields.kem) {
+                Err(PreKeyError::Key)
+            } else {
+                Ok(())
+            }
+        };
+        check(&bundle.signed.fields, bundle.signed.is_signed_by(&bundle.identity))?;
+        if let Some(one_time) = &bundle.one_time {
+            check(&one_time.fields, one_time.is_signed_by(&bundle.identity))?;
+        }
+        Ok(Self::trusted(bundle))
+    }
+
+    /// A bundle that was verified before it was stored.
+    pub(crate) fn trusted(bundle: PreKeyBundle) -> Self {
+        let fingerprint = bundle.identity.fingerprint();
+        Self { bundle, fingerprint }
+    }
+
+    /// Whose bundle it is.
+    pub fn identity(&self) -> &IdentityKey {
+        &self.bundle.identity
+    }
+
+    /// The name of its owner.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// The last moment at which it may be used.
+    pub fn not_after(&self) -> UnixTime {
+        let signed = self.bundle.signed.not_after();
+        self.bundle.one_time.as_ref().map_or(signed, |one_time| one_time.not_after().min(signed))
+    }
+
+    /// Whether an introduction with it uses a one-time prekey.
+    pub fn has_one_time(&self) -> bool {
+        self.bundle.one_time.is_some()
+    }
+
+    /// The same bundle without its one-time prekey, which serves one introduction only.
+    #[must_use]
+    pub fn without_one_time(mut self) -> Self {
+        self.bundle.one_time = None;
+        self
+    }
+
+    pub(crate) fn bundle(&self) -> &PreKeyBundle {
+        &self.bundle
+    }
+
+    pub(crate) fn signed(&self) -> &SignedPreKey {
+        &self.bundle.signed
+    }
+
+    pub(crate) fn one_time(&self) -> Option<&OneTimePreKey> {
+        self.bundle.one_time.as_ref()
+    }
+}

@@ -1,0 +1,441 @@
+//! The private halves of prekeys, and what was accepted with them.
+
+use crate::codec::{Reader, Write};
+use crate::crypto::dh::DhPrivate;
+use crate::crypto::kem::KemSeed;
+use crate::error::{DecodeError, PreKeyError, StateError};
+use crate::identity::IdentityKeyPair;
+use crate::keys::{DhPublic, SessionId, UnixTime};
+use crate::limits::{MAX_INTRODUCTIONS, MAX_ONE_TIME_PREKEYS, MAX_SIGNED_PREKEYS};
+use crate::prekey::record::{BlockId, IntroductionEntry, IntroductionRecord};
+use crate::secret::GuardedVec;
+use crate::state::{self, Image};
+use crate::wire::bundle::{OneTimePreKey, PreKeyFields, PreKeyUpload, SignedPreKey};
+use crate::wire::introduction::{IntroductionId, IntroductionPrefix};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::mem;
+use rand_core::CryptoRng;
+
+/// How long prekeys live, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PreKeyLifetimes {
+    /// From a signed prekey's birth to its `not_after`. Default: 30 days.
+    pub signed: u64,
+    /// From a one-time prekey's birth to its `not_after`. Default: 90 days.
+    pub one_time: u64,
+    /// From `not_after` to the end of the private half: how late an introduction may arrive. Default: 30 days.
+    pub grace: u64,
+}
+
+impl Default for PreKeyLifetimes {
+    fn default() -> Self {
+        const DAY: u64 = 86_400;
+        Self { signed: 30 * DAY, one_time: 90 * DAY, grace: 30 * DAY }
+    }
+}
+
+/// What publishing does to the prekeys there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rotation {
+    /// A new signed prekey if there is none, or the current one has lived half its life, or its record of introductions
+    /// is half full.
+    #[default]
+    IfDue,
+    /// A new signed prekey; older ones stay until their end plus the grace period.
+    Always,
+    /// All older prekeys are deleted without grace, as after a theft: whoever holds a signed prekey's private half can
+    /// introduce itself here under any identity until that key is gone.
+    Revoke,
+}
+
+/// The private half of any prekey: seeds only.
+#[derive(Debug)]
+pub(crate) struct PreKeyPrivate {
+    pub(crate) dh: DhPrivate,
+    pub(crate) kem: KemSeed,
+    pub(crate) not_after: UnixTime,
+}
+
+impl PreKeyPrivate {
+    const LEN: usize = 32 + 64 + 8;
+
+    /// Draws the X25519 private key (32 bytes), then the KEM seed (64 bytes).
+    fn generate<R: CryptoRng + ?Sized>(not_after: UnixTime, rng: &mut R) -> Self {
+        let dh = DhPrivate::generate(rng);
+        let kem = KemSeed::generate(rng);
+        Self { dh, kem, not_after }
+    }
+
+    pub(crate) fn public(&self, id: u32) -> PreKeyFields {
+        let dh = DhPublic(self.dh.public());
+        PreKeyFields { id, dh, kem: Box::new(*self.kem.expand().public()), not_after: self.not_after }
+    }
+
+    fn write(&self, out: &mut GuardedVec) {
+        out.bytes(self.dh.expose());
+        out.bytes(self.kem.expose());
+        out.u64(self.not_after.0);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            dh: DhPrivate::from_bytes(reader.array()?),
+            kem: KemSeed::from_bytes(reader.array()?),
+            not_after: UnixTime(reader.u64()?),
+        })
+    }
+}
+
+/// A signed prekey with its private half. The public half is kept beside it: every introduction needs it.
+#[derive(Debug)]
+pub(crate) struct StoredSigned {
+    /// Ascends; the greatest is the current one. A clock can't say that: it may go backwards.
+    generation: u32,
+    pub(crate) private: PreKeyPrivate,
+    pub(crate) public: PreKeyFields,
+}
+
+/// A one-time prekey's private half.
+#[derive(Debug)]
+pub(crate) struct StoredOneTime(pub(crate) PreKeyPrivate);
+
+/// The keys that an introduction names.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ResponderKeys<'a> {
+    pub(crate) signed: &'a StoredSigned,
+    pub(crate) one_time: Option<(u32, &'a StoredOneTime)>,
+}
+
+/// What a change holds: applying it turns it into its own inverse.
+#[derive(Debug)]
+pub(crate) enum PreKeyChange {
+    Signed(u32, Option<Box<StoredSigned>>),
+    OneTime(u32, Option<Box<StoredOneTime>>),
+    Introduction(IntroductionId, Option<IntroductionEntry>),
+}
+
+/// A responder's prekeys and its record of introductions. It publishes, finds what an introduction names, and forgets.
+///
+/// A one-time prekey is gone as soon as its introduction was accepted, a signed one at its end plus the grace period.
+#[derive(Debug, Default)]
+pub struct PreKeyStore {
+    signed: BTreeMap<u32, Box<StoredSigned>>,
+    one_time: BTreeMap<u32, Box<StoredOneTime>>,
+    introductions: IntroductionRecord,
+}
+
+impl PreKeyStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes `count` one-time prekeys, and a signed one when `rotation` asks for it. Draws, for the signed prekey and then for each
+    /// one-time prekey: an id (4 bytes, again while 0 or in use), the X25519 private key (32), the KEM seed (64).
+    ///
+    /// # Errors
+    /// [`PreKeyError::TooMany`]; nothing has changed.
+    pub fn publish<R: CryptoRng + ?Sized>(
+        &mut self,
+        identity: &IdentityKeyPair,
+        count: usize,
+        rotation: Rotation,
+        lifetimes: &PreKeyLifetimes,
+        now: UnixTime,
+        rng: &mut R,
+    ) -> Result<PreKeyUpload, PreKeyError> {
+        let (mut changes, upload) = self.plan_publish(identity, count, rotation, lifetimes, now, rng)?;
+        self.swap_all(&mut changes);
+        Ok(upload)
+    }
+
+    /// Deletes what is past its end plus the grace period, and the introductions of dead signed prekeys whose session
+    /// is dead too.
+    pub fn expire(&mut self, lifetimes: &PreKeyLifetimes, now: UnixTime, is_alive: impl Fn(&SessionId) -> bool) {
+        let mut changes = self.plan_expire(lifetimes, now, is_alive);
+        self.swap_all(&mut changes);
+    }
+
+    /// One-time prekeys left.
+    pub fn one_time_left(&self) -> usize {
+        self.one_time.len()
+    }
+
+    /// The last moment at which others may use the current signed prekey.
+    pub fn signed_not_after(&self) -> Option<UnixTime> {
+        self.current().map(|(_, signed)| signed.private.not_after)
+    }
+
+    /// How many introductions the current signed prekey has accepted, of at most
+    /// [`crate::limits::MAX_INTRODUCTIONS`].
+    pub fn introductions(&self) -> usize {
+        self.current().map_or(0, |(id, _)| self.introductions.count(id))
+    }
+
+    fn current(&self) -> Option<(u32, &StoredSigned)> {
+        self.signed.iter().max_by_key(|(_, signed)| signed.generation).map(|(id, signed)| (*id, &**signed))
+    }
+
+    pub(crate) fn record(&self) -> &IntroductionRecord {
+        &self.introductions
+    }
+
+    pub(crate) fn plan_publish<R: CryptoRng + ?Sized>(
+        &self,
+        identity: &IdentityKeyPair,
+        count: usize,
+        rotation: Rotation,
+        lifetimes: &PreKeyLifetimes,
+        now: UnixTime,
+        rng: &mut R,
+    ) -> Result<(Vec<PreKeyChange>, PreKeyUpload), PreKeyError> {
+        let revoke = rotation == Rotation::Revoke;
+        let (held_signed, held_one_time) = if revoke { (0, 0) } else { (self.signed.len(), self.one_time.len()) };
+        if held_one_time.saturating_add(count) > MAX_ONE_TIME_PREKEYS {
+            return Err(PreKeyError::TooMany);
+        }
+        let mut changes = if revoke { self.plan_revoke() } else { Vec::new() };
+        let half_life = now.plus(lifetimes.signed / 2);
+        let signed = match self.current() {
+            Some((id, current))
+                if rotation == Rotation::IfDue
+                    && current.private.not_after >= half_life
+                    && self.introductions.count(id) < MAX_INTRODUCTIONS / 2 =>
+            {
+                current.public.clone()
+            }
+            current => {
+                if held_signed >= MAX_SIGNED_PREKEYS {
+                    return Err(PreKeyError::TooMany);
+                }
+                let generation = current.map_or(0, |(_, signed)| signed.generation.saturating_add(1));
+                let id = fresh_id(rng, |id| self.signed.contains_key(&id) || self.introductions.count(id) > 0);
+                let private = PreKeyPrivate::generate(now.plus(lifetimes.signed), rng);
+                let public = private.public(id);
+                let stored = StoredSigned { generation, private, public: public.clone() };
+                changes.push(PreKeyChange::Signed(id, Some(Box::new(stored))));
+                public
+            }
+        };
+        let mut fresh: BTreeMap<u32, Box<StoredOneTime>> = BTreeMap::new();
+        let mut one_time = Vec::with_capacity(count);
+        for _ in 0..count {
+            let id = fresh_id(rng, |id| self.one_time.contains_key(&id) || fresh.contains_key(&id));
+            let private = PreKeyPrivate::generate(now.plus(lifetimes.one_time), rng);
+            let fields = private.public(id);
+            let message = fields.signed_message(OneTimePreKey::LABEL, &identity.fingerprint());
+            one_time.push(OneTimePreKey { signature: identity.sign(&message), fields });
+            fresh.insert(id, Box::new(StoredOneTime(private)));
+        }
+        changes.extend(fresh.into_iter().map(|(id, stored)| PreKeyChange::OneTime(id, Some(stored))));
+        let message = signed.signed_message(SignedPreKey::LABEL, &identity.fingerprint());
+        let signed = SignedPreKey { signature: identity.sign(&message), fields: signed };
+        Ok((changes, PreKeyUpload { identity: *identity.public(), signed, one_time }))
+    }
+
+    pub(crate) fn plan_expire(
+        &self,
+        lifetimes: &PreKeyLifetimes,
+        now: UnixTime,
+        is_alive: impl Fn(&SessionId) -> bool,
+    ) -> Vec<PreKeyChange> {
+        let dead = |private: &PreKeyPrivate| now > private.not_after.plus(lifetimes.grace);
+        let signed = self.signed.iter().filter(|(_, signed)| dead(&signed.private));
+        let one_time = self.one_time.iter().filter(|(_, one_time)| dead(&one_time.0));
+        let introductions = self.introductions.iter().filter(|(_, entry)| {
+            self.signed.get(&entry.block.signed_id).is_none_or(|signed| dead(&signed.private))
+                && !is_alive(&entry.session)
+        });
+        signed
+            .map(|(id, _)| PreKeyChange::Signed(*id, None))
+            .chain(one_time.map(|(id, _)| PreKeyChange::OneTime(*id, None)))
+            .chain(introductions.map(|(id, _)| PreKeyChange::Introduction(*id, None)))
+            .collect()
+    }
+
+    /// Plans to delete every private half at once, as after a theft.
+    fn plan_revoke(&self) -> Vec<PreKeyChange> {
+        let signed = self.signed.keys().map(|id| PreKeyChange::Signed(*id, None));
+        let one_time = self.one_time.keys().map(|id| PreKeyChange::OneTime(*id, None));
+        signed.chain(one_time).collect()
+    }
+
+    /// The keys that an introduction names, if all of them are here and in time.
+    pub(crate) fn keys_for(
+        &self,
+        prefix: &IntroductionPrefix<'_>,
+        lifetimes: &PreKeyLifetimes,
+        now: UnixTime,
+    ) -> Option<ResponderKeys<'_>> {
+        let in_time = |private: &PreKeyPrivate| now <= private.not_after.plus(lifetimes.grace);
+        let signed = self.signed.get(&prefix.signed_id).filter(|signed| in_time(&signed.private))?;
+        let one_time = match prefix.one_time_id {
+            None => None,
+            Some(id) => Some((id, &**self.one_time.get(&id).filter(|one_time| in_time(&one_time.0))?)),
+        };
+        Some(ResponderKeys { signed, one_time })
+    }
+
+    /// Exchanges the state with what a change holds.
+    pub(crate) fn swap(&mut self, change: &mut PreKeyChange) {
+        match change {
+            PreKeyChange::Signed(id, stored) => swap_entry(&mut self.signed, *id, stored),
+            PreKeyChange::OneTime(id, stored) => swap_entry(&mut self.one_time, *id, stored),
+            PreKeyChange::Introduction(id, entry) => self.introductions.swap(*id, entry),
+        }
+    }
+
+    pub(crate) fn swap_all(&mut self, changes: &mut [PreKeyChange]) {
+        for change in changes {
+            self.swap(change);
+        }
+    }
+
+    // --- Images --------------------------------------------------------------------------------------------------
+
+    /// Longest image of one prekey.
+    pub(crate) const MAX_PREKEY_LEN: usize = 4 + 4 + PreKeyPrivate::LEN;
+
+    pub(crate) fn signed_ids(&self) -> impl Iterator<Item = u32> {
+        self.signed.keys().copied()
+    }
+
+    pub(crate) fn one_time_ids(&self) -> impl Iterator<Item = u32> {
+        self.one_time.keys().copied()
+    }
+
+    /// Writes `id(4) || generation(4) || x25519 private key(32) || KEM seed(64) || not_after(8)`; whether there is one.
+    pub(crate) fn write_signed(&self, id: u32, out: &mut GuardedVec) -> bool {
+        let Some(stored) = self.signed.get(&id) else { return false };
+        out.u32(id);
+        out.u32(stored.generation);
+        stored.private.write(out);
+        true
+    }
+
+    /// Writes `id(4) || x25519 private key(32) || KEM seed(64) || not_after(8)`; whether there is one.
+    pub(crate) fn write_one_time(&self, id: u32, out: &mut GuardedVec) -> bool {
+        let Some(stored) = self.one_time.get(&id) else { return false };
+        out.u32(id);
+        stored.0.write(out);
+        true
+    }
+
+    pub(crate) fn read_signed(&mut self, reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
+        let id = reader.u32()?;
+        let generation = reader.u32()?;
+        let private = PreKeyPrivate::read(reader)?;
+        let twice = self.signed.values().any(|other| other.generation == generation);
+        if id == 0 || twice || self.signed.contains_key(&id) || self.signed.len() >= MAX_SIGNED_PREKEYS {
+            return Err(DecodeError::Invalid);
+        }
+        let public = private.public(id);
+        self.signed.insert(id, Box::new(StoredSigned { generation, private, public }));
+        Ok(id)
+    }
+
+    pub(crate) fn read_one_time(&mut self, reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
+        let id = reader.u32()?;
+        let stored = StoredOneTime(PreKeyPrivate::read(reader)?);
+        if id == 0 || self.one_time.contains_key(&id) || self.one_time.len() >= MAX_ONE_TIME_PREKEYS {
+            return Err(DecodeError::Invalid);
+        }
+        self.one_time.insert(id, Box::new(stored));
+        Ok(id)
+    }
+
+    pub(crate) fn record_mut(&mut self) -> &mut IntroductionRecord {
+        &mut self.introductions
+    }
+
+    /// The whole store as one image, for those who use it without a device:
+    ///
+    /// ```text
+    /// version(1) || count(4) || signed prekeys || count(4) || one-time prekeys
+    ///   || count(4) || (signed id(4) || number(4) || block) each
+    /// ```
+    ///
+    /// Ids ascend. 112 bytes a signed prekey, 108 a one-time prekey, 32 an introduction and 12 per 256 of them.
+    pub fn to_state(&self) -> Image {
+        let prekeys = self.signed.len().saturating_add(self.one_time.len()).saturating_mul(Self::MAX_PREKEY_LEN);
+        let blocks = self.introductions.block_ids().count();
+        let record = blocks.saturating_mul(IntroductionRecord::MAX_BLOCK_LEN.saturating_add(8));
+        let mut out = state::image(prekeys.saturating_add(record).saturating_add(13));
+        out.u8(state::VERSION);
+        out.count(self.signed.len());
+        for id in self.signed_ids() {
+            self.write_signed(id, &mut out);
+        }
+        out.count(self.one_time.len());
+        for id in self.one_time_ids() {
+            self.write_one_time(id, &mut out);
+        }
+        out.count(blocks);
+        for block in self.introductions.block_ids() {
+            out.u32(block.signed_id);
+            out.u32(block.number);
+            self.introductions.write_block(block, &mut out);
+        }
+        Image::new(out)
+    }
+
+    /// Restores a store from its image.
+    ///
+    /// # Errors
+    /// [`StateError::Malformed`] if the bytes are not an image of this version or break a bound.
+    pub fn from_state(image: &[u8]) -> Result<Self, StateError> {
+        let store = Reader::whole(image, |reader| {
+            state::version(reader)?;
+            let mut store = Self::default();
+            ascending(reader, MAX_SIGNED_PREKEYS, |reader| store.read_signed(reader))?;
+            ascending(reader, MAX_ONE_TIME_PREKEYS, |reader| store.read_one_time(reader))?;
+            ascending(reader, usize::MAX, |reader| {
+                let block = BlockId { signed_id: reader.u32()?, number: reader.u32()? };
+                store.introductions.read_block(block, reader).map(|()| block)
+            })?;
+            Ok(store)
+        })?;
+        Ok(store)
+    }
+}
+
+/// Reads a counted list whose keys ascend.
+fn ascending<K: PartialOrd>(
+    reader: &mut Reader<'_>,
+    max: usize,
+    mut read: impl FnMut(&mut Reader<'_>) -> Result<K, DecodeError>,
+) -> Result<(), DecodeError> {
+    let mut last: Option<K> = None;
+    for _ in 0..reader.count(max)? {
+        let key = read(reader)?;
+        if last.is_some_and(|last| key <= last) {
+            return Err(DecodeError::Invalid);
+        }
+        last = Some(key);
+    }
+    Ok(())
+}
+
+fn swap_entry<V>(map: &mut BTreeMap<u32, V>, id: u32, value: &mut Option<V>) {
+    let before = map.remove(&id);
+    if let Some(after) = mem::take(value) {
+        map.insert(id, after);
+    }
+    *value = before;
+}
+
+/// A random id that is neither 0 nor in use: it tells nothing about age or count.
+fn fresh_id<R: CryptoRng + ?Sized>(rng: &mut R, in_use: impl Fn(u32) -> bool) -> u32 {
+    for _ in 0..32 {
+        let mut bytes = [0; 4];
+        rng.fill_bytes(&mut bytes);
+        let id = u32::from_be_bytes(bytes);
+        if id != 0 && !in_use(id) {
+            return id;
+        }
+    }
+    // Never with a random generator: far fewer ids are in use than there are.
+    (1..=u32::MAX).find(|id| !in_use(*id)).unwrap_or(1)
+}

@@ -1,0 +1,32 @@
+//! The root chain: each turn mixes a DH output, and a KEM secret when there is one, into the root key.
+
+use crate::crypto::dh::DH_LEN;
+use crate::crypto::kdf;
+use crate::labels::Label;
+use crate::secret::{Guarded, guarded};
+
+/// What a root step gives.
+pub(crate) struct RootStep {
+    pub(crate) root_key: Guarded<32>,
+    pub(crate) chain_key: Guarded<32>,
+    /// Header secret of the chain after the one that begins.
+    pub(crate) next_header_secret: Guarded<32>,
+}
+
+/// `rk'(32) || ck(32) || next header secret(32) = HKDF(salt = rk, ikm = dh || pq, label || context, 96)`.
+///
+/// `pq` is empty, or a KEM secret bound to its key and ciphertext.
+pub(crate) fn kdf_rk(root_key: &[u8; 32], dh: &[u8; DH_LEN], pq: &[u8], context: &[u8; 32]) -> RootStep {
+    let okm = kdf::derive::<96>(root_key, &[dh, pq], Label::RootStep, context);
+    let [root_key, chain_key, next_header_secret] = split(okm.as_slice());
+    RootStep { root_key, chain_key, next_header_secret }
+}
+
+/// Splits key material into keys of 32 bytes.
+pub(crate) fn split<const N: usize>(okm: &[u8]) -> [Guarded<32>; N] {
+    let mut keys = core::array::from_fn(|_| guarded());
+    for (key, bytes) in keys.iter_mut().zip(okm.chunks_exact(32)) {
+        key.copy_from_slice(bytes);
+    }
+    keys
+}

@@ -1,0 +1,244 @@
+//! Keys of messages that have not come yet: bounded, oldest out first, stored in blocks.
+
+use crate::codec::{Reader, Write};
+use crate::error::DecodeError;
+use crate::limits::{MAX_CHAIN_LEN, MAX_SKIPPED, SKIPPED_PER_BLOCK};
+use crate::ratchet::chain::{ChainKeys, TagSink, TagSource};
+use crate::secret::{GuardedVec, Secret};
+use crate::wire::sealed::Tag;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+/// One message key and where it belongs.
+#[derive(Debug)]
+pub(crate) struct SkippedKey {
+    pub(crate) tag: Tag,
+    pub(crate) chain: u64,
+    pub(crate) n: u32,
+    pub(crate) key: Secret<32>,
+}
+
+/// A chain that has skipped keys.
+#[derive(Debug)]
+struct SkippedChain {
+    keys: ChainKeys,
+    count: usize,
+}
+
+/// The skipped keys of a session, by the order in which they were skipped.
+///
+/// Invariant: `by_tag` and `chains` mirror `entries`; a chain is there exactly while it has entries.
+#[derive(Debug, Default)]
+pub(crate) struct SkippedKeys {
+    entries: BTreeMap<u64, SkippedKey>,
+    by_tag: BTreeMap<Tag, u64>,
+    chains: BTreeMap<u64, SkippedChain>,
+}
+
+/// What one message changes. Applying it turns it into its own inverse.
+#[derive(Debug, Default)]
+pub(crate) struct SkippedDelta {
+    insert: Vec<(u64, SkippedKey)>,
+    remove: Vec<u64>,
+    chains: Vec<(u64, ChainKeys)>,
+    /// Keys lost to the bound.
+    pub(crate) lost: u32,
+}
+
+impl SkippedDelta {
+    /// The delta that uses up one key.
+    pub(crate) fn using(sequence: u64) -> Self {
+        Self { remove: Vec::from([sequence]), ..Self::default() }
+    }
+
+    pub(crate) fn changed_blocks(&self) -> impl Iterator<Item = u64> {
+        let blocks: BTreeSet<u64> =
+            self.insert.iter().map(|(sequence, _)| sequence).chain(&self.remove).map(block_of).collect();
+        blocks.into_iter()
+    }
+}
+
+fn block_of(sequence: &u64) -> u64 {
+    sequence.checked_div(SKIPPED_PER_BLOCK).unwrap_or(0)
+}
+
+impl SkippedKeys {
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The sequence number of a tag's key.
+    pub(crate) fn find(&self, tag: &Tag) -> Option<u64> {
+        self.by_tag.get(tag).copied()
+    }
+
+    pub(crate) fn get(&self, sequence: u64) -> Option<&SkippedKey> {
+        self.entries.get(&sequence)
+    }
+
+    /// The header keys of a chain that has skipped keys.
+    pub(crate) fn chain(&self, chain: u64) -> Option<&ChainKeys> {
+        self.chains.get(&chain).map(|chain| &chain.keys)
+    }
+
+    pub(crate) fn tags(&self) -> impl Iterator<Item = &Tag> {
+        self.by_tag.keys()
+    }
+
+    /// Plans to keep `skipped`, oldest first, within the bound. Keys that don't fit are lost: the oldest ones.
+    /// `lost` have gone before.
+    pub(crate) fn plan(&self, mut skipped: Vec<SkippedKey>, chains: Vec<(u64, ChainKeys)>, lost: u32) -> SkippedDelta {
+        let surplus = skipped.len().saturating_sub(MAX_SKIPPED);
+        skipped.drain(..surplus);
+        let evicted = self.entries.len().saturating_add(skipped.len()).saturating_sub(MAX_SKIPPED);
+        let remove: Vec<u64> = self.entries.keys().take(evicted).copied().collect();
+        let dropped = u32::try_from(surplus.saturating_add(remove.len())).unwrap_or(u32::MAX);
+        let lost = lost.saturating_add(dropped);
+        let first = self.entries.keys().next_back().map_or(0, |last| last.saturating_add(1));
+        let insert: Vec<_> = (first..).zip(skipped).collect();
+        let used: BTreeSet<u64> = insert.iter().map(|(_, key)| key.chain).collect();
+        let chains = chains.into_iter().filter(|(chain, _)| used.contains(chain)).collect();
+        SkippedDelta { insert, remove, chains, lost }
+    }
+
+    /// Applies a delta and turns it into its inverse.
+    pub(crate) fn swap(&mut self, delta: &mut SkippedDelta, sink: &mut dyn TagSink) {
+        let added: Vec<u64> = delta.insert.iter().map(|(sequence, _)| *sequence).collect();
+        let mut removed = Vec::with_capacity(delta.remove.len());
+        let mut emptied = Vec::new();
+        for sequence in delta.remove.drain(..) {
+            let Some(entry) = self.entries.remove(&sequence) else { continue };
+            self.by_tag.remove(&entry.tag);
+            sink.remove(entry.tag, TagSource::Skipped);
+            if let Some(chain) = self.chains.get_mut(&entry.chain) {
+                chain.count = chain.count.saturating_sub(1);
+            }
+            removed.push((sequence, entry));
+        }
+        for (number, keys) in delta.chains.drain(..) {
+            self.chains.entry(number).or_insert(SkippedChain { keys, count: 0 });
+        }
+        for (sequence, entry) in delta.insert.drain(..) {
+            self.insert(sequence, entry, sink);
+        }
+        for (_, entry) in &removed {
+            if self.chains.get(&entry.chain).is_some_and(|chain| chain.count == 0)
+                && let Some(chain) = self.chains.remove(&entry.chain)
+            {
+                emptied.push((entry.chain, chain.keys));
+            }
+        }
+        delta.insert = removed;
+        delta.remove = added;
+        delta.chains = emptied;
+    }
+
+    fn insert(&mut self, sequence: u64, entry: SkippedKey, sink: &mut dyn TagSink) {
+        if let Some(chain) = self.chains.get_mut(&entry.chain) {
+            chain.count = chain.count.saturating_add(1);
+        }
+        self.by_tag.insert(entry.tag, sequence);
+        sink.add(entry.tag, TagSource::Skipped);
+        self.entries.insert(sequence, entry);
+    }
+
+    /// The blocks in which the keys are stored.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = u64> {
+        let blocks: BTreeSet<u64> = self.entries.keys().map(block_of).collect();
+        blocks.into_iter()
+    }
+
+    fn block(&self, block: u64) -> impl Iterator<Item = (u64, &SkippedKey)> {
+        let start = block.saturating_mul(SKIPPED_PER_BLOCK);
+        let range = start..start.saturating_add(SKIPPED_PER_BLOCK);
+        self.entries.range(range).map(|(sequence, entry)| (*sequence, entry))
+    }
+
+    /// Whether a block has no keys, so that its record goes.
+    pub(crate) fn is_empty_block(&self, block: u64) -> bool {
+        self.block(block).next().is_none()
+    }
+
+    /// Longest image of a block.
+    pub(crate) const MAX_BLOCK_LEN: usize = 2 + 64 * (40 + 45);
+
+    /// Writes one block:
+    ///
+    /// ```text
+    /// chain count(1) || (chain(8) || header secret(32)) each || key count(1) || (place(1) || chain(8) || n(4) || mk(32)) each
+    /// ```
+    ///
+    /// Chains ascend, places in the block ascend.
+    pub(crate) fn write_block(&self, block: u64, out: &mut GuardedVec) {
+        let chains: BTreeSet<u64> = self.block(block).map(|(_, entry)| entry.chain).collect();
+        out.u8(u8::try_from(chains.len()).unwrap_or(u8::MAX));
+        for number in chains {
+            if let Some(chain) = self.chains.get(&number) {
+                out.u64(number);
+                out.bytes(chain.keys.secret().expose());
+            }
+        }
+        out.u8(u8::try_from(self.block(block).count()).unwrap_or(u8::MAX));
+        for (sequence, entry) in self.block(block) {
+            out.u8(u8::try_from(sequence.checked_rem(SKIPPED_PER_BLOCK).unwrap_or(0)).unwrap_or(u8::MAX));
+            out.u64(entry.chain);
+            out.u32(entry.n);
+            out.bytes(entry.key.expose());
+        }
+    }
+
+    /// Reads one block into the store.
+    pub(crate) fn read_block(
+        &mut self,
+        block: u64,
+        context: &[u8; 32],
+        reader: &mut Reader<'_>,
+    ) -> Result<(), DecodeError> {
+        let mut unused = BTreeSet::new();
+        for _ in 0..reader.u8()? {
+            let number = reader.u64()?;
+            let secret = reader.array()?;
+            if unused.last().is_some_and(|last| number <= *last) {
+                return Err(DecodeError::Invalid);
+            }
+            unused.insert(number);
+            match self.chains.get(&number) {
+                None => {
+                    let keys = ChainKeys::derive(secret, context);
+                    self.chains.insert(number, SkippedChain { keys, count: 0 });
+                }
+                Some(known) if crate::crypto::aead::equal(known.keys.secret().expose(), secret) => {}
+                Some(_) => return Err(DecodeError::Invalid),
+            }
+        }
+        let chains = unused.clone();
+        let base = block.checked_mul(SKIPPED_PER_BLOCK).ok_or(DecodeError::Invalid)?;
+        let mut last = None;
+        let count = reader.u8()?;
+        for _ in 0..count {
+            let place = u64::from(reader.u8()?);
+            let (chain, n, key) = (reader.u64()?, reader.u32()?, reader.array()?);
+            if last.is_some_and(|last| place <= last) || place >= SKIPPED_PER_BLOCK || n >= MAX_CHAIN_LEN {
+                return Err(DecodeError::Invalid);
+            }
+            last = Some(place);
+            unused.remove(&chain);
+            let keys = self.chains.get(&chain).filter(|_| chains.contains(&chain)).ok_or(DecodeError::Invalid)?;
+            let tag = keys.keys.tag(n);
+            if self.by_tag.contains_key(&tag) {
+                return Err(DecodeError::Invalid);
+            }
+            let sequence = base.checked_add(place).ok_or(DecodeError::Invalid)?;
+            self.insert(sequence, SkippedKey { tag, chain, n, key: Secret::new(key) }, &mut ());
+        }
+        if count == 0 || !unused.is_empty() || self.entries.len() > MAX_SKIPPED {
+            return Err(DecodeError::Invalid);
+        }
+        Ok(())
+    }
+
+    /// Whether every entry of a chain satisfies a condition.
+    pub(crate) fn all(&self, check: impl Fn(u64, &SkippedKey, &ChainKeys) -> bool) -> bool {
+        self.entries.values().all(|entry| self.chain(entry.chain).is_some_and(|keys| check(entry.chain, entry, keys)))
+    }
+}

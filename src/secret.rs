@@ -1,0 +1,107 @@
+//! Secret bytes: on the heap while stored, on the stack under a wiping guard while computed with.
+//!
+//! Outside `crypto`, only this module touches raw secret bytes; `git grep expose` lists every use.
+
+use alloc::boxed::Box;
+use core::fmt;
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
+
+/// Secret bytes that live for one call, wiped when they go out of scope.
+pub(crate) type Guarded<const N: usize> = Zeroizing<[u8; N]>;
+
+/// A buffer with secret content, wiped when it goes out of scope. Give it its capacity at once: growing leaves copies.
+pub(crate) type GuardedVec = Zeroizing<alloc::vec::Vec<u8>>;
+
+/// An empty guard of `N` zero bytes.
+pub(crate) fn guarded<const N: usize>() -> Guarded<N> {
+    Zeroizing::new([0; N])
+}
+
+/// `N` secret bytes in stored state: one heap place, updated in place, wiped on drop, never printed, never copied by
+/// accident.
+pub(crate) struct Secret<const N: usize>(Box<[u8; N]>);
+
+impl<const N: usize> Secret<N> {
+    /// Moves `bytes` to the heap. The caller's guard wipes the original.
+    pub(crate) fn new(bytes: &[u8; N]) -> Self {
+        let mut secret = Self(Box::new([0; N]));
+        secret.0.copy_from_slice(bytes);
+        secret
+    }
+
+    /// The bytes, for a computation.
+    pub(crate) fn expose(&self) -> &[u8; N] {
+        &self.0
+    }
+
+    /// Exchanges the content with a guard's, without another copy.
+    pub(crate) fn swap(&mut self, other: &mut Guarded<N>) {
+        core::mem::swap(&mut *self.0, &mut **other);
+    }
+}
+
+impl<const N: usize> Drop for Secret<N> {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl<const N: usize> ConstantTimeEq for Secret<N> {
+    fn ct_eq(&self, other: &Self) -> subtle::Choice {
+        self.0.as_slice().ct_eq(other.0.as_slice())
+    }
+}
+
+impl<const N: usize> fmt::Debug for Secret<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret<{N}>")
+    }
+}
+
+/// A newtype for one role of a secret: the roles can't be mixed up.
+macro_rules! secret_role {
+    ($(#[$doc:meta])* $name:ident, $len:literal) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(crate) struct $name(crate::secret::Secret<$len>);
+
+        impl $name {
+            /// Takes the bytes into stored state.
+            pub(crate) fn new(bytes: &[u8; $len]) -> Self {
+                Self(crate::secret::Secret::new(bytes))
+            }
+
+            /// The bytes, for a computation.
+            pub(crate) fn expose(&self) -> &[u8; $len] {
+                self.0.expose()
+            }
+        }
+    };
+}
+pub(crate) use secret_role;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    #[test]
+    fn debug_shows_the_type_only() {
+        assert_eq!(format!("{:?}", Secret::new(&[7; 32])), "Secret<32>");
+    }
+
+    #[test]
+    fn swap_exchanges_content() {
+        let mut secret = Secret::new(&[1; 4]);
+        let mut guard = Zeroizing::new([2; 4]);
+        secret.swap(&mut guard);
+        assert_eq!((secret.expose(), &*guard), (&[2; 4], &[1; 4]));
+    }
+
+    #[test]
+    fn equality_is_by_content() {
+        assert!(bool::from(Secret::new(&[1; 4]).ct_eq(&Secret::new(&[1; 4]))));
+        assert!(!bool::from(Secret::new(&[1; 4]).ct_eq(&Secret::new(&[1, 1, 1, 0]))));
+    }
+}

@@ -1,0 +1,114 @@
+//! A session's image: a small fixed part, and blocks of skipped keys that are stored beside it.
+
+use crate::codec::{Reader, Write};
+use crate::error::{DecodeError, StateError};
+use crate::keys::{IdentityKey, SessionId};
+use crate::limits::{CREATED_AT_END, MAX_SKIPPED};
+use crate::ratchet::{Ratchet, SkippedKeys};
+use crate::secret::GuardedVec;
+use crate::session::{Prefix, Rank, Session};
+use crate::state::{self, Image};
+use crate::wire::introduction::PREFIX_LEN;
+use alloc::boxed::Box;
+
+impl Session {
+    /// Longest image of a session without its skipped keys, in bytes; 1,954 less once it is confirmed.
+    pub const MAX_STATE_LEN: usize = 1 + IdentityKey::LEN + Rank::LEN + 4 + PREFIX_LEN + Ratchet::MAX_STATE_LEN;
+
+    /// Writes everything but the skipped keys:
+    ///
+    /// ```text
+    /// peer identity(64) || created_at(8) || th2(32) || initiator(1) || one-time prekey used(1) || confirmed(1)
+    ///   || prefix flag(1) || prefix(1954) if the flag is 1 || ratchet
+    /// ```
+    pub(crate) fn write(&self, out: &mut GuardedVec) {
+        self.peer.write(out);
+        self.rank.write(out);
+        out.flag(self.initiator);
+        out.flag(self.one_time);
+        out.flag(self.confirmed);
+        out.flag(self.prefix.is_some());
+        if let Some(prefix) = &self.prefix {
+            out.bytes(prefix.bytes.as_slice());
+        }
+        self.ratchet.write(out);
+    }
+
+    /// Reads what [`Self::write`] wrote. Skipped keys come next, then [`Self::finish_restore`].
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let peer = IdentityKey::read(reader)?;
+        let rank = Rank::read(reader)?;
+        let (initiator, one_time, confirmed) = (reader.flag()?, reader.flag()?, reader.flag()?);
+        let prefix = if reader.flag()? { Some(Prefix::new(Box::new(*reader.array()?))) } else { None };
+        // A prefix is there exactly as long as an initiator waits.
+        if prefix.is_some() != (initiator && !confirmed) || rank.created_at >= CREATED_AT_END {
+            return Err(DecodeError::Invalid);
+        }
+        let ratchet = Ratchet::read(reader)?;
+        Ok(Self {
+            id: SessionId::derive(ratchet.context()),
+            peer_fingerprint: peer.fingerprint(),
+            peer,
+            rank,
+            initiator,
+            one_time,
+            confirmed,
+            prefix,
+            ratchet,
+        })
+    }
+
+    pub(crate) fn skipped(&self) -> &SkippedKeys {
+        self.ratchet.skipped()
+    }
+
+    pub(crate) fn read_skipped(&mut self, block: u64, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        let context = *self.ratchet.context();
+        self.ratchet.skipped_mut().read_block(block, &context, reader)
+    }
+
+    pub(crate) fn finish_restore(&mut self) -> Result<(), DecodeError> {
+        self.ratchet.finish_restore()
+    }
+
+    /// The whole session as one image, for those who use it without a device: `version(1)`, the fixed part, then
+    /// `count(4) || (number(8) || block) each`.
+    ///
+    /// At most [`Self::MAX_STATE_LEN`] bytes and about 45 for each skipped key.
+    pub fn to_state(&self) -> Image {
+        let blocks = self.skipped().blocks().count();
+        let skipped = blocks.saturating_mul(SkippedKeys::MAX_BLOCK_LEN.saturating_add(8));
+        let mut out = state::image(Self::MAX_STATE_LEN.saturating_add(skipped).saturating_add(4));
+        out.u8(state::VERSION);
+        self.write(&mut out);
+        out.count(blocks);
+        for block in self.skipped().blocks() {
+            out.u64(block);
+            self.skipped().write_block(block, &mut out);
+        }
+        Image::new(out)
+    }
+
+    /// Restores a session from its image.
+    ///
+    /// # Errors
+    /// [`StateError::Malformed`] if the bytes are not an image of this version or break an invariant or a bound.
+    pub fn from_state(image: &[u8]) -> Result<Self, StateError> {
+        let session = Reader::whole(image, |reader| {
+            state::version(reader)?;
+            let mut session = Self::read(reader)?;
+            let mut last = None;
+            for _ in 0..reader.count(MAX_SKIPPED)? {
+                let block = reader.u64()?;
+                if last.is_some_and(|last| block <= last) {
+                    return Err(DecodeError::Invalid);
+                }
+                last = Some(block);
+                session.read_skipped(block, reader)?;
+            }
+            session.finish_restore()?;
+            Ok(session)
+        })?;
+        Ok(session)
+    }
+}

@@ -1,0 +1,179 @@
+//! A session with one peer: seals and opens envelopes. docs/PROTOCOL.md, "Session".
+//!
+//! Most embedders use [`crate::Device`], which owns many sessions, finds the one that an envelope belongs to, and says
+//! what to store. A session alone is for those who bring a router and a store of their own:
+//!
+//! ```
+//! use sceau::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
+//! use sceau::session::{Content, Session};
+//! use sceau::{Envelope, IdentityKeyPair, Padding, UnixTime};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (mut rng, now, lifetimes) = (rand::rng(), UnixTime(1_800_000_000), PreKeyLifetimes::default());
+//! let (alice, bob) = (IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng));
+//! let mut prekeys = PreKeyStore::new();
+//! let bundle = prekeys.publish(&bob, 1, Rotation::IfDue, &lifetimes, now, &mut rng)?.take_bundle();
+//!
+//! let bundle = VerifiedPreKeyBundle::verify(bundle, now)?;
+//! let mut to_bob = Session::initiate(&alice, &bundle, now.0, &mut rng)?;
+//! let bytes = to_bob.seal(b"Bonjour", Padding::default(), &mut rng)?;
+//!
+//! let accepted = Session::accept(&bob, &prekeys, &Envelope::parse(&bytes)?, &lifetimes, now)?;
+//! let (mut to_alice, opened) = accepted.settle(&mut prekeys);
+//! assert!(matches!(opened.content, Content::Message(text) if text == b"Bonjour"));
+//!
+//! let reply = to_alice.seal(b"Salut", Padding::default(), &mut rng)?;
+//! assert!(matches!(to_bob.open(&Envelope::parse(&reply)?)?.content, Content::Message(text) if text == b"Salut"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Persist, then transmit**: store [`Session::to_state`] after sealing and before the bytes leave, and together with
+//! the plaintext after opening. Who does not loses messages after a restart, never secrecy.
+
+mod image;
+mod open;
+mod seal;
+
+pub use crate::wire::control::{Control, Rank};
+pub use open::{Accepted, Opened};
+
+pub(crate) use open::{OpenStep, Opening};
+pub(crate) use seal::{Outbound, SealStep};
+
+use crate::error::HandshakeError;
+use crate::handshake;
+use crate::identity::IdentityKeyPair;
+use crate::keys::{Fingerprint, IdentityKey, SessionId};
+use crate::prekey::VerifiedPreKeyBundle;
+use crate::ratchet::{Ratchet, TagSink};
+use crate::wire::introduction::{PREFIX_LEN, prefix_hash};
+use crate::wire::sealed::Tag;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use rand_core::CryptoRng;
+
+/// What a message holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Content {
+    /// What the application sealed.
+    Message(Vec<u8>),
+    /// The peer has read these messages.
+    Receipt(Vec<Tag>),
+    /// What the other side's device says to this one.
+    Control(Control),
+}
+
+/// What a session can say of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionStatus {
+    /// Whether this side introduced itself.
+    pub initiator: bool,
+    /// Whether the peer has shown that it holds the session too. Before that, an initiator's messages are
+    /// introductions, and nothing says that they arrive.
+    pub confirmed: bool,
+    /// Whether a one-time prekey was used: then the first messages are forward secret from the moment they are
+    /// opened, else from the end of the signed prekey.
+    pub one_time_prekey: bool,
+    /// When the initiator made it, in its own time.
+    pub created_at: u64,
+    /// Message keys kept for messages that were skipped.
+    pub skipped: usize,
+}
+
+/// One side of a session with one peer.
+#[derive(Debug)]
+pub struct Session {
+    id: SessionId,
+    peer: IdentityKey,
+    peer_fingerprint: Fingerprint,
+    rank: Rank,
+    initiator: bool,
+    one_time: bool,
+    confirmed: bool,
+    /// The initiator's, until it is confirmed.
+    prefix: Option<Prefix>,
+    ratchet: Ratchet,
+}
+
+#[derive(Debug)]
+struct Prefix {
+    bytes: Box<[u8; PREFIX_LEN]>,
+    hash: [u8; 32],
+}
+
+impl Prefix {
+    fn new(bytes: Box<[u8; PREFIX_LEN]>) -> Self {
+        let hash = prefix_hash(&bytes);
+        Self { bytes, hash }
+    }
+}
+
+impl Session {
+    /// Introduces `identity` to the owner of a bundle. `created_at` ranks the session among others with the same peer:
+    /// the present time, and more than any that is known for this peer. Draws 64 bytes: the ephemeral key, then the
+    /// encapsulation's randomness.
+    ///
+    /// A bundle's one-time prekey serves one introduction
+    /// ([`VerifiedPreKeyBundle::without_one_time`]).
+    ///
+    /// # Errors
+    /// [`HandshakeError`]: a weak key in the bundle, or `created_at` at its end.
+    pub fn initiate<R: CryptoRng + ?Sized>(
+        identity: &IdentityKeyPair,
+        bundle: &VerifiedPreKeyBundle,
+        created_at: u64,
+        rng: &mut R,
+    ) -> Result<Self, HandshakeError> {
+        let initiated = handshake::initiate(identity, bundle, created_at, rng)?;
+        Ok(Self {
+            id: SessionId::derive(&initiated.secrets.context),
+            peer: *bundle.identity(),
+            peer_fingerprint: bundle.fingerprint(),
+            rank: Rank { created_at, transcript: initiated.transcript },
+            initiator: true,
+            one_time: bundle.has_one_time(),
+            confirmed: false,
+            prefix: Some(Prefix::new(initiated.prefix)),
+            ratchet: Ratchet::initiator(&initiated.secrets, bundle.signed().fields.dh),
+        })
+    }
+
+    /// The session's name on this device; the peer's device gives it the same.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// The peer's public identity.
+    pub fn peer(&self) -> &IdentityKey {
+        &self.peer
+    }
+
+    /// The peer's name.
+    pub fn peer_fingerprint(&self) -> Fingerprint {
+        self.peer_fingerprint
+    }
+
+    /// Its rank among the sessions with this peer: both sides send on the one with the greatest.
+    pub fn rank(&self) -> Rank {
+        self.rank
+    }
+
+    /// What the session can say of itself.
+    pub fn status(&self) -> SessionStatus {
+        SessionStatus {
+            initiator: self.initiator,
+            confirmed: self.confirmed,
+            one_time_prekey: self.one_time,
+            created_at: self.rank.created_at,
+            skipped: self.ratchet.skipped().len(),
+        }
+    }
+
+    /// Tells a sink of every tag that this side recognises.
+    pub(crate) fn announce(&self, sink: &mut dyn TagSink) {
+        self.ratchet.announce(sink);
+    }
+}

@@ -1,0 +1,331 @@
+//! Opening: envelope in, content out. The order is the protocol's promise to whoever is flooded with forgeries: look the
+//! tag up, hash, open the small header over the body's hash, and only then derive keys.
+
+use crate::codec::Reader;
+use crate::crypto::aead::{self, MAC_LEN};
+use crate::error::OpenError;
+use crate::handshake::{self, Responded};
+use crate::identity::IdentityKeyPair;
+use crate::keys::{SessionId, UnixTime};
+use crate::prekey::{PreKeyChange, PreKeyLifetimes, PreKeyStore};
+use crate::ratchet::{ChainKeys, Incoming, Place, Ratchet, ReceiveError, ReceiveStep, TagSink};
+use crate::secret::GuardedVec;
+use crate::session::seal::{body_ad, body_hash, header_ad, header_nonce};
+use crate::session::{Content, Prefix, Rank, Session};
+use crate::wire::control::{Control, decode_receipt};
+use crate::wire::envelope::Envelope;
+use crate::wire::introduction::IntroductionId;
+use crate::wire::payload::{CONTENT_OFFSET, Payload, PayloadKind};
+use crate::wire::sealed::{HEADER_LEN, Header, Tag};
+use alloc::vec::Vec;
+use core::mem;
+use zeroize::Zeroizing;
+
+/// A message that was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Opened {
+    /// What it holds.
+    pub content: Content,
+    /// Its name.
+    pub tag: Tag,
+    /// Keys of skipped messages that were lost to the bound on them ([`crate::limits::MAX_SKIPPED`]): as many messages
+    /// can't be opened any more.
+    pub lost: u32,
+    /// Whether it carried a broken fragment of key material. The content is whole.
+    pub bad_fragment: bool,
+}
+
+/// An envelope with the hashes that its header authenticates, computed once.
+pub(crate) struct Opening<'a> {
+    pub(crate) envelope: &'a Envelope<'a>,
+    prefix_hash: [u8; 32],
+    body_hash: [u8; 32],
+}
+
+impl<'a> Opening<'a> {
+    pub(crate) fn new(envelope: &'a Envelope<'a>) -> Self {
+        Self {
+            envelope,
+            prefix_hash: envelope.prefix.as_ref().map_or([0; 32], |prefix| prefix.hash()),
+            body_hash: body_hash(envelope.sealed.body),
+        }
+    }
+
+    pub(crate) fn tag(&self) -> &Tag {
+        &self.envelope.sealed.tag
+    }
+
+    /// Opens the header: everything in the envelope is then the peer's.
+    fn header(&self, keys: &ChainKeys, context: &[u8; 32]) -> Option<AuthenticHeader> {
+        let sealed = &self.envelope.sealed;
+        let ad = header_ad(self.envelope.kind(), &self.prefix_hash, context, &sealed.tag, &self.body_hash);
+        let mut bytes = *sealed.header;
+        if !aead::open(keys.header_key(), &header_nonce(&sealed.tag), &ad, &mut bytes, sealed.header_mac) {
+            return None;
+        }
+        let header = Reader::whole(&bytes, Header::read).ok()?;
+        keys.is_tag(header.n, &sealed.tag).then_some(AuthenticHeader { header, bytes })
+    }
+
+    /// Opens the body. `None` when it does not open, though the header says that it is the peer's.
+    fn body(&self, message_key: &[u8; 32], context: &[u8; 32], header: &AuthenticHeader) -> Option<GuardedVec> {
+        let (ciphertext, mac) = self.envelope.sealed.body.split_last_chunk::<MAC_LEN>()?;
+        let mut body = Zeroizing::new(Vec::from(ciphertext));
+        let ad = body_ad(context, self.tag(), &header.bytes);
+        aead::open(message_key, &header.header.nonce, &ad, &mut body, mac).then_some(body)
+    }
+}
+
+/// A header that opened, and its bytes as they were.
+struct AuthenticHeader {
+    header: Header,
+    bytes: [u8; HEADER_LEN],
+}
+
+/// What opening a message changes in a session.
+#[derive(Debug)]
+pub(crate) struct OpenStep {
+    receive: ReceiveStep,
+    confirmation: Option<Confirmation>,
+}
+
+#[derive(Debug)]
+struct Confirmation {
+    confirmed: bool,
+    prefix: Option<Prefix>,
+}
+
+impl OpenStep {
+    pub(crate) fn changed_blocks(&self) -> impl Iterator<Item = u64> {
+        self.receive.changed_blocks()
+    }
+}
+
+/// A planned opening.
+pub(crate) struct PlannedOpen {
+    pub(crate) step: OpenStep,
+    pub(crate) opened: Opened,
+}
+
+/// An introduction that was accepted: the session, the message, and what the prekey store has to forget and to keep.
+#[derive(Debug)]
+#[must_use = "settle it with the prekey store, and store both"]
+pub struct Accepted {
+    pub(crate) session: Session,
+    pub(crate) opened: Opened,
+    pub(crate) changes: Vec<PreKeyChange>,
+}
+
+impl Accepted {
+    /// The session that the introduction makes.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Deletes the one-time prekey that was used, and records the introduction so that it is never accepted again.
+    /// Store the session, the prekeys and the plaintext together.
+    pub fn settle(mut self, prekeys: &mut PreKeyStore) -> (Session, Opened) {
+        prekeys.swap_all(&mut self.changes);
+        (self.session, self.opened)
+    }
+}
+
+impl Session {
+    /// Opens a message of the peer's. Store the session together with the plaintext.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing has changed. [`OpenError::Unknown`] says that the message is not of this session, or too
+    /// far ahead to be recognised by its tag ([`Self::search`]).
+    pub fn open(&mut self, envelope: &Envelope<'_>) -> Result<Opened, OpenError> {
+        let place = self.ratchet.locate(&envelope.tag()).ok_or(OpenError::Unknown)?;
+        let planned = self.plan_open(place, &Opening::new(envelope))?;
+        Ok(self.settle(planned))
+    }
+
+    /// Like [`Self::open`], also for a message that is more than [`crate::limits::TAG_WINDOW`] ahead: costs at most two
+    /// small decryptions if the message is not of this session.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing has changed.
+    pub fn search(&mut self, envelope: &Envelope<'_>) -> Result<Opened, OpenError> {
+        let planned = self.plan_search(&Opening::new(envelope))?;
+        Ok(self.settle(planned))
+    }
+
+    fn settle(&mut self, mut planned: PlannedOpen) -> Opened {
+        self.swap_open(&mut planned.step, &mut ());
+        planned.opened
+    }
+
+    /// Where a tag belongs.
+    pub(crate) fn locate(&self, tag: &Tag) -> Option<Place> {
+        self.ratchet.locate(tag)
+    }
+
+    /// Plans to open a message whose tag was found at this place.
+    pub(crate) fn plan_open(&self, place: Place, opening: &Opening<'_>) -> Result<PlannedOpen, OpenError> {
+        if place == Place::Spent {
+            return Err(OpenError::Duplicate);
+        }
+        let keys = self.ratchet.keys_at(place).ok_or(OpenError::Rejected)?;
+        let header = opening.header(keys, self.ratchet.context()).ok_or(OpenError::Rejected)?;
+        self.plan_authentic(place, &header, opening)
+    }
+
+    /// Plans to open a message that may be anywhere in the current or the next receiving chain.
+    pub(crate) fn plan_search(&self, opening: &Opening<'_>) -> Result<PlannedOpen, OpenError> {
+        if let Some(place) = self.ratchet.locate(opening.tag()) {
+            return self.plan_open(place, opening);
+        }
+        for place in [Place::Current, Place::Next] {
+            let Some(keys) = self.ratchet.keys_at(place) else { continue };
+            if let Some(header) = opening.header(keys, self.ratchet.context()) {
+                return self.plan_authentic(place, &header, opening);
+            }
+        }
+        Err(OpenError::Unknown)
+    }
+
+    /// From here on the whole envelope is the peer's.
+    fn plan_authentic(
+        &self,
+        place: Place,
+        header: &AuthenticHeader,
+        opening: &Opening<'_>,
+    ) -> Result<PlannedOpen, OpenError> {
+        let peer = self.peer_fingerprint;
+        if header.header.kem_epoch != 0 {
+            return Err(OpenError::Violation(peer));
+        }
+        let incoming = self.ratchet.plan_receive(place, &header.header).map_err(|error| match error {
+            ReceiveError::Duplicate => OpenError::Duplicate,
+            ReceiveError::TooFarAhead => OpenError::TooFarAhead(peer),
+            ReceiveError::Diverged => OpenError::Diverged(peer),
+            ReceiveError::Violation => OpenError::Violation(peer),
+        })?;
+        self.finish(incoming, header, opening)
+    }
+
+    fn finish(
+        &self,
+        incoming: Incoming,
+        header: &AuthenticHeader,
+        opening: &Opening<'_>,
+    ) -> Result<PlannedOpen, OpenError> {
+        let peer = self.peer_fingerprint;
+        let body =
+            opening.body(&incoming.message_key, self.ratchet.context(), header).ok_or(OpenError::Diverged(peer))?;
+        let (content, bad_fragment) = read_body(body).ok_or(OpenError::Violation(peer))?;
+        // An initiator is confirmed by any message; a responder by one that answers to a message of its own.
+        let confirms = !self.confirmed && (self.initiator || incoming.begins_chain);
+        let opened = Opened { content, tag: *opening.tag(), lost: incoming.step.lost(), bad_fragment };
+        let confirmation = confirms.then_some(Confirmation { confirmed: true, prefix: None });
+        Ok(PlannedOpen { step: OpenStep { receive: incoming.step, confirmation }, opened })
+    }
+
+    /// Exchanges the state with what a plan holds, and tells the sink which tags come and go.
+    pub(crate) fn swap_open(&mut self, step: &mut OpenStep, sink: &mut dyn TagSink) {
+        self.ratchet.swap_receive(&mut step.receive, sink);
+        if let Some(confirmation) = &mut step.confirmation {
+            mem::swap(&mut self.confirmed, &mut confirmation.confirmed);
+            mem::swap(&mut self.prefix, &mut confirmation.prefix);
+        }
+    }
+
+    /// Accepts an introduction and opens the message behind it. Changes nothing by itself: [`Accepted::settle`] does.
+    ///
+    /// Costs at most one handshake. Needs no randomness.
+    ///
+    /// # Errors
+    /// [`OpenError::Unknown`] for an envelope without introduction; [`OpenError::Replayed`] for an introduction that
+    /// was accepted before (give the envelope to its session instead); [`OpenError::PreKeyGone`],
+    /// [`OpenError::PreKeyFull`], [`OpenError::Rejected`]; and what [`Self::open`] can say of the message.
+    pub fn accept(
+        identity: &IdentityKeyPair,
+        prekeys: &PreKeyStore,
+        envelope: &Envelope<'_>,
+        lifetimes: &PreKeyLifetimes,
+        now: UnixTime,
+    ) -> Result<Accepted, OpenError> {
+        let prefix = envelope.prefix.as_ref().ok_or(OpenError::Unknown)?;
+        if prekeys.record().get(&prefix.id()).is_some() {
+            return Err(OpenError::Replayed);
+        }
+        Self::accept_new(identity, prekeys, &Opening::new(envelope), lifetimes, now)
+    }
+
+    /// The same for an introduction that is known not to be in the record.
+    pub(crate) fn accept_new(
+        identity: &IdentityKeyPair,
+        prekeys: &PreKeyStore,
+        opening: &Opening<'_>,
+        lifetimes: &PreKeyLifetimes,
+        now: UnixTime,
+    ) -> Result<Accepted, OpenError> {
+        let prefix = opening.envelope.prefix.as_ref().ok_or(OpenError::Unknown)?;
+        let keys = prekeys.keys_for(prefix, lifetimes, now).ok_or(OpenError::PreKeyGone)?;
+        let responded = handshake::respond(identity, &keys, prefix).ok_or(OpenError::Rejected)?;
+        let id = SessionId::derive(&responded.secrets.context);
+        if responded.initiator == *identity.public() {
+            return Err(OpenError::Rejected);
+        }
+        let (session, opened) = Self::respond(&responded, &keys.signed.private.dh, keys.one_time.is_some(), opening)?;
+        // The prefix is authentic now: being full may be said.
+        let entry = prekeys.record().plan(prefix.signed_id, id).ok_or(OpenError::PreKeyFull)?;
+        let introduction: IntroductionId = prefix.id();
+        let mut changes = Vec::from([PreKeyChange::Introduction(introduction, Some(entry))]);
+        if let Some((one_time_id, _)) = keys.one_time {
+            changes.push(PreKeyChange::OneTime(one_time_id, None));
+        }
+        Ok(Accepted { session, opened, changes })
+    }
+
+    fn respond(
+        responded: &Responded,
+        signed_prekey: &crate::crypto::dh::DhPrivate,
+        one_time: bool,
+        opening: &Opening<'_>,
+    ) -> Result<(Self, Opened), OpenError> {
+        let secrets = &responded.secrets;
+        let keys = ChainKeys::derive(&secrets.initiator_header, &secrets.context);
+        let header = opening.header(&keys, &secrets.context).ok_or(OpenError::Rejected)?;
+        let peer_fingerprint = responded.initiator.fingerprint();
+        if header.header.previous_chain_len != 0 {
+            return Err(OpenError::Violation(peer_fingerprint));
+        }
+        let ratchet = Ratchet::responder(secrets, keys, signed_prekey, &header.header)
+            .map_err(|_| OpenError::Violation(peer_fingerprint))?;
+        let mut session = Self {
+            id: SessionId::derive(&secrets.context),
+            peer: responded.initiator,
+            peer_fingerprint,
+            rank: Rank { created_at: responded.created_at, transcript: responded.transcript },
+            initiator: false,
+            one_time,
+            confirmed: false,
+            prefix: None,
+            ratchet,
+        };
+        let planned = session.plan_authentic(Place::Current, &header, opening)?;
+        let opened = session.settle(planned);
+        Ok((session, opened))
+    }
+}
+
+/// Reads a body and leaves the content in the buffer it came in. `None` when the commitment, the layout or the content
+/// is not as it must be.
+fn read_body(mut body: GuardedVec) -> Option<(Content, bool)> {
+    let payload = Payload::decode(&body).ok()?;
+    let end = CONTENT_OFFSET.checked_add(payload.content_len)?;
+    let content = match payload.kind {
+        PayloadKind::Application => {
+            body.truncate(end);
+            body.drain(..CONTENT_OFFSET.min(end));
+            Content::Message(mem::take(&mut *body))
+        }
+        PayloadKind::Receipt => Content::Receipt(decode_receipt(body.get(CONTENT_OFFSET..end)?).ok()?),
+        PayloadKind::Control => Content::Control(Control::decode(body.get(CONTENT_OFFSET..end)?).ok()?),
+    };
+    Some((content, payload.bad_fragment))
+}

@@ -1,0 +1,93 @@
+//! What sessions say to each other without the people. docs/PROTOCOL.md, "Session control" and "Receipts".
+
+use crate::codec::{Reader, Write};
+use crate::error::DecodeError;
+use crate::limits::MAX_RECEIPT_IDS;
+use crate::wire::sealed::Tag;
+use alloc::vec::Vec;
+
+/// Which of several sessions with a peer is the one to send on: the greatest `created_at`, then the smallest transcript
+/// hash th2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rank {
+    /// When its initiator made it, in the initiator's time.
+    pub created_at: u64,
+    /// th2, the hash of the handshake's transcript.
+    pub transcript: [u8; 32],
+}
+
+impl Rank {
+    pub(crate) const LEN: usize = 40;
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { created_at: reader.u64()?, transcript: *reader.array()? })
+    }
+
+    pub(crate) fn write(&self, out: &mut impl Write) {
+        out.u64(self.created_at);
+        out.bytes(&self.transcript);
+    }
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
+        self.created_at.cmp(&other.created_at).then_with(|| other.transcript.cmp(&self.transcript))
+    }
+}
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The content of a session control.
+///
+/// ```text
+/// type(1) = 1 || created_at(8) || th2(32)        outranked: the session that this one has to exceed
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Control {
+    /// Your introduction is outranked by a session that you may have lost.
+    Outranked(Rank),
+}
+
+impl Control {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let Self::Outranked(rank) = self;
+        let mut out = Vec::with_capacity(1 + Rank::LEN);
+        out.u8(1);
+        rank.write(&mut out);
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Reader::whole(bytes, |reader| match reader.u8()? {
+            1 => Rank::read(reader).map(Self::Outranked),
+            _ => Err(DecodeError::Invalid),
+        })
+    }
+}
+
+/// Encodes a receipt: the tags of the messages it is about, 16 bytes each. `None` for no tag or too many.
+pub(crate) fn encode_receipt(tags: &[Tag]) -> Option<Vec<u8>> {
+    if tags.is_empty() || tags.len() > MAX_RECEIPT_IDS {
+        return None;
+    }
+    Some(tags.iter().flat_map(|tag| tag.0).collect())
+}
+
+/// Reads a receipt.
+pub(crate) fn decode_receipt(bytes: &[u8]) -> Result<Vec<Tag>, DecodeError> {
+    Reader::whole(bytes, |reader| {
+        let mut tags = Vec::new();
+        while !reader.is_empty() {
+            tags.push(Tag(*reader.array()?));
+        }
+        match tags.len() {
+            1..=MAX_RECEIPT_IDS => Ok(tags),
+            _ => Err(DecodeError::Invalid),
+        }
+    })
+}

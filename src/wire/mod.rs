@@ -1,0 +1,11 @@
+//! Messages as plain data: layouts, strict decoding, no keys and no state.
+
+pub(crate) mod bundle;
+pub(crate) mod control;
+pub(crate) mod envelope;
+pub(crate) mod introduction;
+pub(crate) mod payload;
+pub(crate) mod sealed;
+
+/// The protocol's version, first byte of every wire format.
+pub(crate) const VERSION: u8 = 1;

@@ -1,0 +1,132 @@
+//! What a body holds: content, fragments, zeros. docs/PROTOCOL.md, "Payload".
+
+use crate::codec::{Reader, Write};
+use crate::crypto::aead::{self, MAC_LEN};
+use crate::error::DecodeError;
+use crate::limits::MAX_CONTENT;
+
+/// Length of the key commitment: zeros that must come out of the body's decryption.
+pub(crate) const COMMITMENT_LEN: usize = 32;
+
+/// Bytes in front of the content.
+pub(crate) const CONTENT_OFFSET: usize = COMMITMENT_LEN + 1 + 4;
+
+/// What a content is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PayloadKind {
+    Application,
+    Receipt,
+    Control,
+}
+
+impl PayloadKind {
+    fn byte(self) -> u8 {
+        match self {
+            Self::Application => 1,
+            Self::Receipt => 2,
+            Self::Control => 5,
+        }
+    }
+
+    fn from_byte(byte: u8) -> Result<Self, DecodeError> {
+        match byte {
+            1 => Ok(Self::Application),
+            2 => Ok(Self::Receipt),
+            5 => Ok(Self::Control),
+            // 3 and 4 belong to groups.
+            _ => Err(DecodeError::Invalid),
+        }
+    }
+}
+
+/// A body's plaintext, read.
+///
+/// ```text
+/// zeros(32) || kind(1) || content length(4) || content || fragment count(1) || fragments || zeros
+/// ```
+#[derive(Debug)]
+pub(crate) struct Payload {
+    pub(crate) kind: PayloadKind,
+    pub(crate) content_len: usize,
+    /// Whether a fragment was not one. It never costs the message its content.
+    pub(crate) bad_fragment: bool,
+}
+
+impl Payload {
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, DecodeError> {
+        Reader::whole(body, |reader| {
+            let commitment = reader.array::<COMMITMENT_LEN>()?;
+            if !aead::equal(commitment, &[0; COMMITMENT_LEN]) {
+                return Err(DecodeError::Invalid);
+            }
+            let kind = PayloadKind::from_byte(reader.u8()?)?;
+            let content_len = reader.count(MAX_CONTENT)?;
+            reader.slice(content_len)?;
+            let bad_fragment = match fragments(reader) {
+                Ok(all_good) => !all_good,
+                Err(_) => {
+                    // Where it would have ended can't be known.
+                    reader.rest();
+                    true
+                }
+            };
+            if !reader.rest().iter().all(|&byte| byte == 0) {
+                return Err(DecodeError::Invalid);
+            }
+            Ok(Self { kind, content_len, bad_fragment })
+        })
+    }
+}
+
+/// Reads over the fragments; whether each was well formed.
+///
+/// ```text
+/// kind(1: offer 1, ciphertext 2) || number(2) || offer id(3) || answer id(3, zeros in an offer) || first symbol(1)
+///   || count(1) || symbols(32 each), first + count <= 256
+/// ```
+fn fragments(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
+    let mut good = true;
+    for _ in 0..reader.u8()? {
+        let kind = reader.u8()?;
+        let [_, _, _, _, _, answer_id @ ..] = reader.array::<8>()?;
+        let first = reader.u8()?;
+        let count = reader.u8()?;
+        reader.slice(usize::from(count).saturating_mul(32))?;
+        let in_range = u16::from(first).saturating_add(u16::from(count)) <= 256;
+        good &= match kind {
+            1 => *answer_id == [0; 3],
+            2 => true,
+            _ => false,
+        } && in_range
+            && count > 0;
+    }
+    Ok(good)
+}
+
+/// Writes a payload into a body place that is all zeros and ends with room for a MAC. `None` if it does not fit.
+pub(crate) fn write(body: &mut [u8], kind: PayloadKind, content: &[u8]) -> Option<()> {
+    let room = body.len().checked_sub(CONTENT_OFFSET + MAC_LEN + 1)?;
+    if content.len() > room {
+        return None;
+    }
+    let mut place = Place(body.get_mut(COMMITMENT_LEN..)?);
+    place.u8(kind.byte());
+    place.count(content.len());
+    place.bytes(content);
+    // No fragments yet; zeros follow.
+    Some(())
+}
+
+/// Fills a place from its start. What does not fit is left out; callers check first.
+#[derive(Debug)]
+pub(crate) struct Place<'a>(pub(crate) &'a mut [u8]);
+
+impl Write for Place<'_> {
+    fn bytes(&mut self, bytes: &[u8]) {
+        let place = core::mem::take(&mut self.0);
+        if let Some((head, rest)) = place.split_at_mut_checked(bytes.len()) {
+            head.copy_from_slice(bytes);
+            self.0 = rest;
+        }
+    }
+}
