@@ -37,6 +37,8 @@ pub enum PreKeyError {
     Expired,
     /// The bundle is this device's own.
     Myself,
+    /// The bundle is another identity's than the peer's. Fetch another; the directory is at fault.
+    OtherIdentity,
     /// The peer is blocked: unblock it first.
     Blocked,
     /// More prekeys than the store may hold ([`crate::limits`]). Publish fewer, or wait until old ones are gone.
@@ -71,6 +73,8 @@ pub enum SealError {
     ChainExhausted,
     /// Nothing is owed under this id: it was sealed already, or has lost its purpose.
     NothingOwed,
+    /// The bundle can't be used.
+    Bundle(PreKeyError),
     /// The introduction could not be made.
     Handshake(HandshakeError),
 }
@@ -149,6 +153,7 @@ display! {
         Self::Key => "a prekey is not a valid key",
         Self::Expired => "the bundle is past its time",
         Self::Myself => "the bundle is this device's own",
+        Self::OtherIdentity => "the bundle is another identity's",
         Self::Blocked => "the peer is blocked",
         Self::TooMany => "more prekeys than the store may hold",
     }
@@ -164,6 +169,7 @@ display! {
         Self::TooLong => "too long for one message",
         Self::ChainExhausted => "the sending chain is at its end",
         Self::NothingOwed => "nothing is owed under this id",
+        Self::Bundle(_) => "the bundle can't be used",
         Self::Handshake(HandshakeError::WeakKey) => "the bundle has a weak key",
         Self::Handshake(HandshakeError::RankExhausted) => "no higher rank exists for this peer's sessions",
     }
@@ -194,6 +200,12 @@ display! {
 impl From<HandshakeError> for SealError {
     fn from(error: HandshakeError) -> Self {
         Self::Handshake(error)
+    }
+}
+
+impl From<PreKeyError> for SealError {
+    fn from(error: PreKeyError) -> Self {
+        Self::Bundle(error)
     }
 }
 

@@ -15,11 +15,13 @@ mod secret;
 mod state;
 mod wire;
 
+pub mod device;
 pub mod error;
 pub mod limits;
 pub mod prekey;
 pub mod session;
 
+pub use device::{Changes, Device, Event, Notice, Opened, Pending, Policy, Record, RecordKey, Search};
 pub use identity::IdentityKeyPair;
 pub use keys::{Fingerprint, IdentityKey, SessionId, UnixTime};
 pub use padding::Padding;

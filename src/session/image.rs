@@ -3,7 +3,7 @@
 use crate::codec::{Reader, Write};
 use crate::error::{DecodeError, StateError};
 use crate::keys::{IdentityKey, SessionId};
-use crate::limits::{CREATED_AT_END, MAX_SKIPPED};
+use crate::limits::MAX_SKIPPED;
 use crate::ratchet::{Ratchet, SkippedKeys};
 use crate::secret::GuardedVec;
 use crate::session::{Prefix, Rank, Session};
@@ -41,7 +41,7 @@ impl Session {
         let (initiator, one_time, confirmed) = (reader.flag()?, reader.flag()?, reader.flag()?);
         let prefix = if reader.flag()? { Some(Prefix::new(Box::new(*reader.array()?))) } else { None };
         // A prefix is there exactly as long as an initiator waits.
-        if prefix.is_some() != (initiator && !confirmed) || rank.created_at >= CREATED_AT_END {
+        if prefix.is_some() != (initiator && !confirmed) {
             return Err(DecodeError::Invalid);
         }
         let ratchet = Ratchet::read(reader)?;

@@ -38,7 +38,7 @@ mod seal;
 pub use crate::wire::control::{Control, Rank};
 pub use open::{Accepted, Opened};
 
-pub(crate) use open::{OpenStep, Opening};
+pub(crate) use open::{OpenStep, Opening, PlannedOpen};
 pub(crate) use seal::{Outbound, SealStep};
 
 use crate::error::HandshakeError;

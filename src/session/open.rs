@@ -106,6 +106,8 @@ impl OpenStep {
 pub(crate) struct PlannedOpen {
     pub(crate) step: OpenStep,
     pub(crate) opened: Opened,
+    /// Whether it is the first message that shows that the peer holds the session.
+    pub(crate) confirms: bool,
 }
 
 /// An introduction that was accepted: the session, the message, and what the prekey store has to forget and to keep.
@@ -221,7 +223,7 @@ impl Session {
         let confirms = !self.confirmed && (self.initiator || incoming.begins_chain);
         let opened = Opened { content, tag: *opening.tag(), lost: incoming.step.lost(), bad_fragment };
         let confirmation = confirms.then_some(Confirmation { confirmed: true, prefix: None });
-        Ok(PlannedOpen { step: OpenStep { receive: incoming.step, confirmation }, opened })
+        Ok(PlannedOpen { step: OpenStep { receive: incoming.step, confirmation }, opened, confirms })
     }
 
     /// Exchanges the state with what a plan holds, and tells the sink which tags come and go.

@@ -2,7 +2,7 @@
 
 use crate::codec::{Reader, Write};
 use crate::error::DecodeError;
-use crate::limits::MAX_RECEIPT_IDS;
+use crate::limits::{CREATED_AT_END, MAX_RECEIPT_IDS};
 use crate::wire::sealed::Tag;
 use alloc::vec::Vec;
 
@@ -20,7 +20,11 @@ impl Rank {
     pub(crate) const LEN: usize = 40;
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self { created_at: reader.u64()?, transcript: *reader.array()? })
+        let created_at = reader.u64()?;
+        if created_at >= CREATED_AT_END {
+            return Err(DecodeError::Invalid);
+        }
+        Ok(Self { created_at, transcript: *reader.array()? })
     }
 
     pub(crate) fn write(&self, out: &mut impl Write) {

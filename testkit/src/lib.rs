@@ -1,1 +1,26 @@
-//! Helpers.
+//! Models and helpers for sceau's tests, examples and fuzz targets. Not published.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::missing_panics_doc,
+    reason = "test code: a failure is to be loud"
+)]
+
+pub mod disk;
+pub mod model;
+
+pub use disk::Disk;
+
+use chacha20::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+/// A reproducible generator.
+pub fn rng(seed: u64) -> ChaCha20Rng {
+    ChaCha20Rng::seed_from_u64(seed)
+}

@@ -1,0 +1,134 @@
+//! What opening an envelope tells, and what can be asked.
+
+use crate::keys::{Fingerprint, IdentityKey, SessionId, UnixTime};
+use crate::session::SessionStatus;
+use crate::wire::sealed::Tag;
+use alloc::vec::Vec;
+
+/// What an envelope was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Opened {
+    /// What the peer sent.
+    pub event: Event,
+    /// What the application should know beside it.
+    pub notices: Vec<Notice>,
+}
+
+/// What a peer sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A message for people.
+    Message {
+        /// Who sealed it.
+        from: Fingerprint,
+        /// Its name, for receipts.
+        tag: Tag,
+        /// What the peer's application sealed.
+        content: Vec<u8>,
+        /// What protects it.
+        status: MessageStatus,
+    },
+    /// The peer has read these messages.
+    Receipt {
+        /// Who read them.
+        from: Fingerprint,
+        /// The messages' names, as [`crate::Envelope::tag`] gives them to whoever sealed them.
+        tags: Vec<Tag>,
+    },
+    /// Something between the devices; nothing to show.
+    Control {
+        /// Whose device spoke.
+        from: Fingerprint,
+    },
+}
+
+/// What protects a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MessageStatus {
+    /// Whether people have compared fingerprints with this peer ([`crate::Device::set_verified`]).
+    pub verified: bool,
+    /// Whether it came with an introduction, so that its freshness rests on the sender alone.
+    pub introduction: bool,
+    /// The session that brought it.
+    pub session: SessionStatus,
+}
+
+/// What the application should know beside an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// Someone introduced themselves for the first time.
+    NewPeer(Fingerprint),
+    /// An introduction displaced a confirmed session: the peer has lost its state, or someone holds its key. Tell
+    /// people if they had verified it.
+    Displaced(Fingerprint),
+    /// The peer sends on a session that this device does not have: renew with a fresh bundle.
+    RenewNeeded(Fingerprint),
+    /// A control is owed to the peer: seal it ([`crate::Device::seal_owed`]).
+    Owed(OwedId),
+    /// Few one-time prekeys are left: publish more.
+    FewPreKeys {
+        /// How many are left.
+        left: usize,
+    },
+    /// The record of introductions under the current signed prekey is half full: publish, and a new one is made.
+    IntroductionsHalfFull,
+    /// So many messages of the peer can't be opened any more: too many were skipped.
+    MessagesLost {
+        /// Whose messages.
+        peer: Fingerprint,
+        /// How many.
+        count: u32,
+    },
+    /// The message carried broken key material, which was ignored; its content is whole. The peer's software is at
+    /// fault.
+    BadFragment(Fingerprint),
+}
+
+/// The name of a control that is owed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwedId(pub(super) SessionId);
+
+/// Where to look for an envelope whose tag nobody recognises.
+#[derive(Debug, Clone, Copy)]
+pub enum Search<'a> {
+    /// In the sessions with these peers.
+    Peers(&'a [Fingerprint]),
+    /// In at most so many sessions, in no particular order.
+    UpTo(usize),
+}
+
+/// What is known of a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerStatus {
+    /// Its public identity.
+    pub identity: IdentityKey,
+    /// Whether people have compared fingerprints.
+    pub verified: bool,
+    /// Whether it is blocked.
+    pub blocked: bool,
+    /// The session on which messages are sealed. Not confirmed: the introduction is unanswered; if it stays so, renew.
+    pub session: Option<SessionStatus>,
+    /// Sessions that only receive.
+    pub fading: usize,
+    /// Whether the peer sends on a session that this device does not have: renew with a fresh bundle.
+    pub renew_needed: bool,
+    /// Until when the bundle that is kept for the peer can be used.
+    pub bundle_not_after: Option<UnixTime>,
+}
+
+/// How the prekeys stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PreKeyStatus {
+    /// One-time prekeys left.
+    pub one_time_left: usize,
+    /// Until when others can use the signed prekey; `None`: nothing was ever published.
+    pub signed_not_after: Option<UnixTime>,
+    /// Introductions accepted under it, of at most [`crate::limits::MAX_INTRODUCTIONS`].
+    pub introductions: usize,
+}

@@ -1,0 +1,183 @@
+//! Prekeys, peers and upkeep.
+
+use crate::device::event::{PeerStatus, PreKeyStatus};
+use crate::device::peer::Peer;
+use crate::device::pending::{Change, Pending};
+use crate::device::Device;
+use crate::error::{PreKeyError, UnknownPeer};
+use crate::keys::{Fingerprint, SessionId, UnixTime};
+use crate::prekey::{Rotation, VerifiedPreKeyBundle};
+use crate::wire::bundle::{PreKeyBundle, PreKeyUpload};
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use rand_core::CryptoRng;
+
+impl Device {
+    // --- Prekeys -------------------------------------------------------------------------------------------------
+
+    /// Makes `count` one-time prekeys, and a signed one if it is time for one. The result goes to a directory that
+    /// nobody has to trust. Also deletes prekeys that are past their end and grace.
+    ///
+    /// Draws 100 bytes for each prekey: its id (4, again while 0 or in use), X25519 private key (32), KEM seed (64).
+    ///
+    /// # Errors
+    /// [`PreKeyError::TooMany`]; nothing has changed.
+    pub fn publish_prekeys<R: CryptoRng + ?Sized>(
+        &mut self,
+        count: usize,
+        now: UnixTime,
+        rng: &mut R,
+    ) -> Result<Pending<'_, PreKeyUpload>, PreKeyError> {
+        self.rotate_prekeys(count, Rotation::IfDue, now, rng)
+    }
+
+    /// The same with a say in what happens to the signed prekey. [`Rotation::Revoke`] after a suspected theft.
+    ///
+    /// # Errors
+    /// [`PreKeyError::TooMany`]; nothing has changed.
+    pub fn rotate_prekeys<R: CryptoRng + ?Sized>(
+        &mut self,
+        count: usize,
+        rotation: Rotation,
+        now: UnixTime,
+        rng: &mut R,
+    ) -> Result<Pending<'_, PreKeyUpload>, PreKeyError> {
+        let (changes, upload) =
+            self.prekeys.plan_publish(&self.identity, count, rotation, &self.policy.prekeys, now, rng)?;
+        let plan = changes.into_iter().map(Change::PreKey).collect();
+        Ok(Pending::new(self, plan, upload))
+    }
+
+    /// How the prekeys stand.
+    pub fn prekey_status(&self) -> PreKeyStatus {
+        PreKeyStatus {
+            one_time_left: self.prekeys.one_time_left(),
+            signed_not_after: self.prekeys.signed_not_after(),
+            introductions: self.prekeys.introductions(),
+        }
+    }
+
+    // --- Peers ---------------------------------------------------------------------------------------------------
+
+    /// Adds a peer by its bundle, or gives a known peer a fresh one for its next introduction. The result is its name:
+    /// compare it with the one you expected, since the directory could have given anyone's bundle.
+    ///
+    /// # Errors
+    /// [`PreKeyError`]; nothing has changed.
+    pub fn add_peer(&mut self, bundle: &PreKeyBundle, now: UnixTime) -> Result<Pending<'_, Fingerprint>, PreKeyError> {
+        let bundle = VerifiedPreKeyBundle::verify(bundle.clone(), now)?;
+        let fingerprint = bundle.fingerprint();
+        if fingerprint == self.fingerprint() {
+            return Err(PreKeyError::Myself);
+        }
+        let mut peer = match self.peers.get(&fingerprint) {
+            Some(peer) if peer.blocked => return Err(PreKeyError::Blocked),
+            Some(peer) => (**peer).clone(),
+            None => Peer::new(*bundle.identity()),
+        };
+        peer.keep_bundle(bundle);
+        let plan = Vec::from([Change::Peer(fingerprint, Some(Box::new(peer)))]);
+        Ok(Pending::new(self, plan, fingerprint))
+    }
+
+    /// The peers, by name.
+    pub fn peers(&self) -> impl Iterator<Item = Fingerprint> {
+        self.peers.keys().copied()
+    }
+
+    /// What is known of a peer.
+    pub fn peer(&self, peer: Fingerprint) -> Option<PeerStatus> {
+        let known = self.peers.get(&peer)?;
+        let best = self.best_session(peer);
+        Some(PeerStatus {
+            identity: known.identity,
+            verified: known.verified,
+            blocked: known.blocked,
+            session: best.map(|(_, held)| held.session.status()),
+            fading: self.sessions_with(peer).count().saturating_sub(1),
+            renew_needed: known.floor.is_some_and(|floor| self.lacks_rank(peer, floor)),
+            bundle_not_after: known.bundle().map(VerifiedPreKeyBundle::not_after),
+        })
+    }
+
+    /// Notes whether people have compared fingerprints with this peer.
+    ///
+    /// # Errors
+    /// [`UnknownPeer`].
+    pub fn set_verified(&mut self, peer: Fingerprint, verified: bool) -> Result<Pending<'_, ()>, UnknownPeer> {
+        self.change_peer(peer, |peer| peer.verified = verified, false)
+    }
+
+    /// Blocks a peer: its sessions are wiped, its introductions refused, nothing is sealed for it.
+    ///
+    /// # Errors
+    /// [`UnknownPeer`].
+    pub fn block(&mut self, peer: Fingerprint) -> Result<Pending<'_, ()>, UnknownPeer> {
+        self.change_peer(peer, |peer| peer.blocked = true, true)
+    }
+
+    /// Lets a blocked peer introduce itself again.
+    ///
+    /// # Errors
+    /// [`UnknownPeer`].
+    pub fn unblock(&mut self, peer: Fingerprint) -> Result<Pending<'_, ()>, UnknownPeer> {
+        self.change_peer(peer, |peer| peer.blocked = false, false)
+    }
+
+    /// Wipes all sessions with a peer and forgets their ranks. What the peer still sends on them can't be opened;
+    /// their introductions are not accepted again.
+    ///
+    /// # Errors
+    /// [`UnknownPeer`].
+    pub fn drop_sessions(&mut self, peer: Fingerprint) -> Result<Pending<'_, ()>, UnknownPeer> {
+        self.change_peer(peer, |peer| peer.floor = None, true)
+    }
+
+    /// Forgets a peer and wipes its sessions. It can introduce itself again, as anyone can.
+    ///
+    /// # Errors
+    /// [`UnknownPeer`].
+    pub fn delete_peer(&mut self, peer: Fingerprint) -> Result<Pending<'_, ()>, UnknownPeer> {
+        self.peers.get(&peer).ok_or(UnknownPeer)?;
+        let mut plan = self.without_sessions(peer);
+        plan.push(Change::Peer(peer, None));
+        Ok(Pending::new(self, plan, ()))
+    }
+
+    fn change_peer(
+        &mut self,
+        peer: Fingerprint,
+        change: impl FnOnce(&mut Peer),
+        drop_sessions: bool,
+    ) -> Result<Pending<'_, ()>, UnknownPeer> {
+        let mut known = self.peers.get(&peer).ok_or(UnknownPeer)?.clone();
+        change(&mut known);
+        let mut plan = if drop_sessions { self.without_sessions(peer) } else { Vec::new() };
+        plan.push(Change::Peer(peer, Some(known)));
+        Ok(Pending::new(self, plan, ()))
+    }
+
+    fn without_sessions(&self, peer: Fingerprint) -> Vec<Change> {
+        self.sessions_with(peer).map(|(id, _)| Change::Session(*id, None)).collect()
+    }
+
+    // --- Upkeep --------------------------------------------------------------------------------------------------
+
+    /// Deletes what has had its time: prekeys past their end and grace, sessions that have faded long enough, records
+    /// of introductions that nothing refers to any more. Call it once a day. The result is the number of deletions.
+    pub fn maintain(&mut self, now: UnixTime) -> Pending<'_, usize> {
+        let faded: BTreeSet<SessionId> = self
+            .sessions
+            .iter()
+            .filter(|(_, held)| held.standing.fading_since.is_some_and(|since| now > since.plus(self.policy.fading)))
+            .map(|(id, _)| *id)
+            .collect();
+        let is_alive = |id: &SessionId| self.sessions.contains_key(id) && !faded.contains(id);
+        let prekeys = self.prekeys.plan_expire(&self.policy.prekeys, now, is_alive);
+        let mut plan: Vec<Change> = faded.iter().map(|id| Change::Session(*id, None)).collect();
+        plan.extend(prekeys.into_iter().map(Change::PreKey));
+        let count = plan.len();
+        Pending::new(self, plan, count)
+    }
+}

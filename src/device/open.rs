@@ -1,0 +1,226 @@
+//! Opening an envelope: whose it is, what it says, what follows from it.
+
+use crate::device::event::{Event, MessageStatus, Notice, Opened, OwedId, Search};
+use crate::device::peer::Peer;
+use crate::device::pending::{Change, Pending};
+use crate::device::{Device, Held, Standing};
+use crate::error::OpenError;
+use crate::keys::{Fingerprint, SessionId, UnixTime};
+use crate::limits::MAX_INTRODUCTIONS;
+use crate::prekey::PreKeyChange;
+use crate::ratchet::Place;
+use crate::session::{self, Accepted, Content, Control, Opening, Session, SessionStatus};
+use crate::wire::envelope::Envelope;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// What opening an envelope would change and tell.
+type Planned = (Vec<Change>, Opened);
+
+impl Device {
+    /// Opens an envelope, from whomever and by whatever way it came. Needs no randomness.
+    ///
+    /// A forged or damaged sealed envelope costs at most one look-up, one hash and one small decryption; a forged
+    /// introduction at most one handshake.
+    ///
+    /// # Errors
+    /// [`OpenError`], which says what to do with the envelope; nothing has changed.
+    pub fn open(&mut self, envelope: &[u8], now: UnixTime) -> Result<Pending<'_, Opened>, OpenError> {
+        let (plan, opened) = self.plan_open(envelope, None, now)?;
+        Ok(Pending::new(self, plan, opened))
+    }
+
+    /// Opens an envelope whose tag nobody recognises, by trying sessions: for messages that come more than
+    /// [`crate::limits::TAG_WINDOW`] ahead of the last one. Costs at most two small decryptions for each session tried.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn search(
+        &mut self,
+        envelope: &[u8],
+        search: Search<'_>,
+        now: UnixTime,
+    ) -> Result<Pending<'_, Opened>, OpenError> {
+        let (plan, opened) = self.plan_open(envelope, Some(search), now)?;
+        Ok(Pending::new(self, plan, opened))
+    }
+
+    fn plan_open(&self, bytes: &[u8], search: Option<Search<'_>>, now: UnixTime) -> Result<Planned, OpenError> {
+        let envelope = Envelope::parse(bytes).map_err(OpenError::Malformed)?;
+        if let Some(result) = self.plan_recognised(&envelope) {
+            return result;
+        }
+        if let Some(prefix) = &envelope.prefix {
+            let opening = Opening::new(&envelope);
+            return match self.prekeys.record().get(&prefix.id()) {
+                Some(entry) => self.plan_repeated(entry.session, &opening),
+                None => self.plan_accept(&opening, now),
+            };
+        }
+        let opening = Opening::new(&envelope);
+        match search {
+            None => Err(OpenError::Unknown),
+            Some(Search::UpTo(count)) => self.plan_search(self.sessions.iter().take(count), &opening),
+            Some(Search::Peers(peers)) => {
+                let sessions = peers.iter().flat_map(|peer| self.sessions_with(*peer));
+                let sessions = sessions.filter_map(|(id, _)| self.sessions.get_key_value(id));
+                self.plan_search(sessions, &opening)
+            }
+        }
+    }
+
+    /// By its tag. `None` when no session recognises it.
+    fn plan_recognised(&self, envelope: &Envelope<'_>) -> Option<Result<Planned, OpenError>> {
+        let mut opening = None;
+        let mut result = None;
+        for id in self.index.find(envelope.tag()) {
+            let Some(held) = self.sessions.get(&id) else { continue };
+            let planned = match held.session.locate(&envelope.tag()) {
+                None => continue,
+                Some(Place::Spent) => Err(OpenError::Duplicate),
+                Some(place) => held.session.plan_open(place, opening.get_or_insert_with(|| Opening::new(envelope))),
+            };
+            match planned {
+                // Another session may have the same tag.
+                Err(OpenError::Rejected) => result = Some(Err(OpenError::Rejected)),
+                Err(error) => return Some(Err(error)),
+                Ok(planned) => return Some(self.plan_opened(id, held, planned, envelope.is_introduction())),
+            }
+        }
+        result
+    }
+
+    /// An introduction that was accepted before belongs to its session alone.
+    fn plan_repeated(&self, id: SessionId, opening: &Opening<'_>) -> Result<Planned, OpenError> {
+        let held = self.sessions.get(&id).ok_or(OpenError::Replayed)?;
+        match held.session.plan_search(opening) {
+            Ok(planned) => self.plan_opened(id, held, planned, true),
+            Err(OpenError::Unknown) => Err(OpenError::Rejected),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn plan_search<'a>(
+        &self,
+        sessions: impl Iterator<Item = (&'a SessionId, &'a Box<Held>)>,
+        opening: &Opening<'_>,
+    ) -> Result<Planned, OpenError> {
+        for (id, held) in sessions {
+            match held.session.plan_search(opening) {
+                Ok(planned) => return self.plan_opened(*id, held, planned, false),
+                Err(OpenError::Unknown) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(OpenError::Unknown)
+    }
+
+    /// A message of a session that is there.
+    fn plan_opened(
+        &self,
+        id: SessionId,
+        held: &Held,
+        planned: session::PlannedOpen,
+        introduction: bool,
+    ) -> Result<Planned, OpenError> {
+        let peer = held.session.peer_fingerprint();
+        let known = self.peers.get(&peer).ok_or(OpenError::Rejected)?;
+        let mut changes = Vec::from([Change::Open(id, planned.step)]);
+        let mut notices = Vec::new();
+        let is_best = self.best_session(peer).is_some_and(|(best, _)| *best == id);
+        // Whoever still sends on an outranked session may have lost the one that outranks it. Controls are not answered:
+        // two devices that both know better would never stop.
+        if !is_best && !matches!(planned.opened.content, Content::Control(_)) {
+            changes.push(Change::Standing(id, Standing { owes_rank: true, ..held.standing }));
+            notices.push(Notice::Owed(OwedId(id)));
+        }
+        let mut status = held.session.status();
+        status.confirmed |= planned.confirms;
+        let event = self.tell(known, planned.opened, introduction, status, &mut changes, &mut notices);
+        Ok((changes, Opened { event, notices }))
+    }
+
+    /// A new introduction.
+    fn plan_accept(&self, opening: &Opening<'_>, now: UnixTime) -> Result<Planned, OpenError> {
+        let lifetimes = &self.policy.prekeys;
+        let accepted = Session::accept_new(&self.identity, &self.prekeys, opening, lifetimes, now)?;
+        let Accepted { session, opened, changes: prekeys } = accepted;
+        let (id, peer, status) = (session.id(), session.peer_fingerprint(), session.status());
+        let mut notices = Vec::new();
+        let new_peer = Peer::new(*session.peer());
+        let known = match self.peers.get(&peer) {
+            Some(known) if known.blocked => return Err(OpenError::Blocked(peer)),
+            Some(known) => known,
+            None => {
+                notices.push(Notice::NewPeer(peer));
+                &new_peer
+            }
+        };
+        let joining = self.plan_join(session, now);
+        let mut changes = joining.changes;
+        if joining.displaced {
+            notices.push(Notice::Displaced(peer));
+        }
+        if !joining.is_best {
+            notices.push(Notice::Owed(OwedId(id)));
+        }
+        self.warn_of_prekeys(&prekeys, &mut notices);
+        changes.extend(prekeys.into_iter().map(Change::PreKey));
+        if !self.peers.contains_key(&peer) {
+            changes.push(Change::Peer(peer, Some(Box::new(new_peer.clone()))));
+        }
+        let event = self.tell(known, opened, true, status, &mut changes, &mut notices);
+        Ok((changes, Opened { event, notices }))
+    }
+
+    fn warn_of_prekeys(&self, changes: &[PreKeyChange], notices: &mut Vec<Notice>) {
+        let used = changes.iter().filter(|change| matches!(change, PreKeyChange::OneTime(..))).count();
+        let left = self.prekeys.one_time_left().saturating_sub(used);
+        if left < self.policy.low_water {
+            notices.push(Notice::FewPreKeys { left });
+        }
+        if self.prekeys.introductions().saturating_add(1) >= MAX_INTRODUCTIONS / 2 {
+            notices.push(Notice::IntroductionsHalfFull);
+        }
+    }
+
+    /// Turns a message into an event, and plans what it asks for.
+    fn tell(
+        &self,
+        peer: &Peer,
+        opened: session::Opened,
+        introduction: bool,
+        session: SessionStatus,
+        changes: &mut Vec<Change>,
+        notices: &mut Vec<Notice>,
+    ) -> Event {
+        let from = peer.fingerprint();
+        if opened.lost > 0 {
+            notices.push(Notice::MessagesLost { peer: from, count: opened.lost });
+        }
+        if opened.bad_fragment {
+            notices.push(Notice::BadFragment(from));
+        }
+        match opened.content {
+            Content::Message(content) => {
+                let status = MessageStatus { verified: peer.verified, introduction, session };
+                Event::Message { from, tag: opened.tag, content, status }
+            }
+            Content::Receipt(tags) => Event::Receipt { from, tags },
+            Content::Control(Control::Outranked(rank)) => {
+                if self.lacks_rank(from, rank) {
+                    let mut peer = peer.clone();
+                    peer.floor = peer.floor.max(Some(rank));
+                    changes.push(Change::Peer(from, Some(Box::new(peer))));
+                    notices.push(Notice::RenewNeeded(from));
+                }
+                Event::Control { from }
+            }
+        }
+    }
+
+    /// Whether a rank that a peer names is above every session that this device has with it.
+    pub(super) fn lacks_rank(&self, peer: Fingerprint, rank: session::Rank) -> bool {
+        self.best_rank(peer).is_none_or(|best| best < rank)
+    }
+}

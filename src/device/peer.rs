@@ -1,0 +1,101 @@
+//! What a device keeps of a peer beside the sessions.
+
+use crate::codec::{Reader, Write};
+use crate::error::DecodeError;
+use crate::keys::{Fingerprint, IdentityKey};
+use crate::limits::MAX_USED_PREKEYS;
+use crate::prekey::VerifiedPreKeyBundle;
+use crate::secret::GuardedVec;
+use crate::session::Rank;
+use crate::wire::bundle::PreKeyBundle;
+use alloc::vec::Vec;
+
+/// A peer. Everything here is public to the device's owner; the secrets are in the sessions.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) identity: IdentityKey,
+    pub(super) verified: bool,
+    pub(super) blocked: bool,
+    /// The rank of a session that the peer has and this device may have lost.
+    pub(super) floor: Option<Rank>,
+    /// One-time prekeys of the peer that introductions have used, oldest first.
+    used: Vec<u32>,
+    bundle: Option<VerifiedPreKeyBundle>,
+}
+
+impl Peer {
+    pub(super) fn new(identity: IdentityKey) -> Self {
+        Self { identity, verified: false, blocked: false, floor: None, used: Vec::new(), bundle: None }
+    }
+
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        self.identity.fingerprint()
+    }
+
+    pub(super) fn bundle(&self) -> Option<&VerifiedPreKeyBundle> {
+        self.bundle.as_ref()
+    }
+
+    /// Keeps a bundle for the next introduction, without a one-time prekey that was used before.
+    pub(super) fn keep_bundle(&mut self, bundle: VerifiedPreKeyBundle) {
+        let used = bundle.one_time().is_some_and(|one_time| self.used.contains(&one_time.fields.id));
+        self.bundle = Some(if used { bundle.without_one_time() } else { bundle });
+    }
+
+    /// Notes that an introduction was made with the bundle: its one-time prekey serves no other.
+    pub(super) fn use_bundle(&mut self) {
+        let Some(bundle) = self.bundle.take() else { return };
+        if let Some(one_time) = bundle.one_time() {
+            if self.used.len() >= MAX_USED_PREKEYS {
+                self.used.remove(0);
+            }
+            self.used.push(one_time.fields.id);
+        }
+        self.bundle = Some(bundle.without_one_time());
+    }
+
+    /// Longest image.
+    pub(super) const MAX_LEN: usize =
+        IdentityKey::LEN + 3 + Rank::LEN + 1 + MAX_USED_PREKEYS * 4 + 1 + PreKeyBundle::MAX_LEN;
+
+    /// Writes:
+    ///
+    /// ```text
+    /// identity(64) || verified(1) || blocked(1) || floor flag(1) || (created_at(8) || th2(32)) if the flag is 1
+    ///   || count(1, at most 16) || used one-time prekey ids(4 each) || bundle flag(1) || bundle if the flag is 1
+    /// ```
+    pub(super) fn write(&self, out: &mut GuardedVec) {
+        self.identity.write(out);
+        out.flag(self.verified);
+        out.flag(self.blocked);
+        out.flag(self.floor.is_some());
+        if let Some(floor) = &self.floor {
+            floor.write(out);
+        }
+        out.u8(u8::try_from(self.used.len()).unwrap_or(u8::MAX));
+        for id in &self.used {
+            out.u32(*id);
+        }
+        out.flag(self.bundle.is_some());
+        if let Some(bundle) = &self.bundle {
+            bundle.bundle().write(out);
+        }
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let identity = IdentityKey::read(reader)?;
+        let (verified, blocked) = (reader.flag()?, reader.flag()?);
+        let floor = if reader.flag()? { Some(Rank::read(reader)?) } else { None };
+        let count = usize::from(reader.u8()?);
+        if count > MAX_USED_PREKEYS {
+            return Err(DecodeError::TooLong);
+        }
+        let used = (0..count).map(|_| reader.u32()).collect::<Result<Vec<_>, _>>()?;
+        let bundle = if reader.flag()? { Some(PreKeyBundle::read(reader)?) } else { None };
+        if bundle.as_ref().is_some_and(|bundle| *bundle.identity() != identity) {
+            return Err(DecodeError::Invalid);
+        }
+        let bundle = bundle.map(VerifiedPreKeyBundle::trusted);
+        Ok(Self { identity, verified, blocked, floor, used, bundle })
+    }
+}

@@ -1,0 +1,194 @@
+//! Plans: what an operation would change, applied only once it is stored.
+
+use crate::device::peer::Peer;
+use crate::device::records::{Changes, Row};
+use crate::device::{Device, Held, Standing};
+use crate::keys::{Fingerprint, SessionId};
+use crate::prekey::PreKeyChange;
+use crate::session::{OpenStep, SealStep};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::fmt;
+use core::mem;
+
+/// One change. Swapping it with the device applies it; swapping it again undoes it.
+#[derive(Debug)]
+pub(super) enum Change {
+    Peer(Fingerprint, Option<Box<Peer>>),
+    Session(SessionId, Option<Box<Held>>),
+    Seal(SessionId, SealStep),
+    Open(SessionId, OpenStep),
+    Standing(SessionId, Standing),
+    PreKey(PreKeyChange),
+}
+
+/// An operation that is ready and has not happened yet.
+///
+/// [`Self::commit`] stores the records that change and, only if that succeeds, makes the change and gives the result.
+/// Dropped, or not stored, it never was, and the same call can be made again.
+#[must_use = "nothing happens until it is committed"]
+pub struct Pending<'d, T> {
+    device: &'d mut Device,
+    plan: Vec<Change>,
+    value: T,
+}
+
+impl<'d, T> Pending<'d, T> {
+    pub(super) fn new(device: &'d mut Device, plan: Vec<Change>, value: T) -> Self {
+        Self { device, plan, value }
+    }
+
+    /// Hands the changed records to `store`, which must write all of them or none, durably. When it returns `Ok`, the
+    /// device has changed and the result is given: only now can an envelope leave, or a message be shown.
+    ///
+    /// # Errors
+    /// Whatever `store` returns. The device has not changed.
+    pub fn commit<E>(self, store: impl FnOnce(&Changes) -> Result<(), E>) -> Result<T, E> {
+        let applied = Applied::new(self.device, self.plan);
+        let changes = applied.device.changes(&applied.rows);
+        store(&changes)?;
+        applied.keep();
+        Ok(self.value)
+    }
+}
+
+impl<T> fmt::Debug for Pending<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("changes", &self.plan.len()).finish_non_exhaustive()
+    }
+}
+
+/// A plan that is applied for as long as it takes to store it. Dropped, also by a panic in the caller's code, it undoes
+/// itself.
+struct Applied<'d> {
+    device: &'d mut Device,
+    plan: Vec<Change>,
+    rows: BTreeSet<Row>,
+}
+
+impl<'d> Applied<'d> {
+    fn new(device: &'d mut Device, plan: Vec<Change>) -> Self {
+        let mut applied = Self { device, plan, rows: BTreeSet::new() };
+        if !applied.device.stored {
+            applied.rows.insert(Row::Identity);
+        }
+        for change in &mut applied.plan {
+            applied.device.rows_of(change, &mut applied.rows);
+            applied.device.swap(change);
+            applied.device.rows_of(change, &mut applied.rows);
+        }
+        applied
+    }
+
+    /// Makes it last. What was replaced is wiped.
+    fn keep(mut self) {
+        self.device.stored = true;
+        self.plan.clear();
+    }
+}
+
+impl Drop for Applied<'_> {
+    fn drop(&mut self) {
+        for change in self.plan.iter_mut().rev() {
+            self.device.swap(change);
+        }
+    }
+}
+
+impl Device {
+    /// Exchanges state with what a change holds, and keeps what is derived from it in step.
+    fn swap(&mut self, change: &mut Change) {
+        match change {
+            Change::Peer(peer, value) => swap_entry(&mut self.peers, *peer, value),
+            Change::Session(id, value) => {
+                self.derive_without(*id);
+                swap_entry(&mut self.sessions, *id, value);
+                self.derive_with(*id);
+            }
+            Change::Seal(id, step) => {
+                if let Some(held) = self.sessions.get_mut(id) {
+                    held.session.swap_seal(step);
+                }
+            }
+            Change::Open(id, step) => {
+                if let Some(held) = self.sessions.get_mut(id) {
+                    held.session.swap_open(step, &mut self.index.of(*id));
+                }
+            }
+            Change::Standing(id, standing) => {
+                if let Some(held) = self.sessions.get_mut(id) {
+                    mem::swap(&mut held.standing, standing);
+                }
+                self.derive_owing(*id);
+            }
+            Change::PreKey(change) => self.prekeys.swap(change),
+        }
+    }
+
+    /// Takes a session out of everything that is derived from the sessions.
+    fn derive_without(&mut self, id: SessionId) {
+        if let Some(held) = self.sessions.get(&id) {
+            held.session.announce(&mut self.index.without(id));
+            self.by_peer.remove(&(held.session.peer_fingerprint(), id));
+            self.owing.remove(&id);
+        }
+    }
+
+    /// Puts a session into everything that is derived from the sessions.
+    pub(super) fn derive_with(&mut self, id: SessionId) {
+        if let Some(held) = self.sessions.get(&id) {
+            held.session.announce(&mut self.index.of(id));
+            self.by_peer.insert((held.session.peer_fingerprint(), id));
+        }
+        self.derive_owing(id);
+    }
+
+    fn derive_owing(&mut self, id: SessionId) {
+        if self.sessions.get(&id).is_some_and(|held| held.standing.owes_rank) {
+            self.owing.insert(id);
+        } else {
+            self.owing.remove(&id);
+        }
+    }
+
+    /// The records that a change touches, seen from before or after it.
+    fn rows_of(&self, change: &Change, rows: &mut BTreeSet<Row>) {
+        match change {
+            Change::Peer(peer, _) => {
+                rows.insert(Row::Peer(*peer));
+            }
+            Change::Session(id, _) => {
+                rows.insert(Row::Session(*id));
+                if let Some(held) = self.sessions.get(id) {
+                    rows.extend(held.session.skipped().blocks().map(|block| Row::Skipped(*id, block)));
+                }
+            }
+            Change::Seal(id, _) | Change::Standing(id, _) => {
+                rows.insert(Row::Session(*id));
+            }
+            Change::Open(id, step) => {
+                rows.insert(Row::Session(*id));
+                rows.extend(step.changed_blocks().map(|block| Row::Skipped(*id, block)));
+            }
+            Change::PreKey(PreKeyChange::Signed(id, _)) => {
+                rows.insert(Row::Signed(*id));
+            }
+            Change::PreKey(PreKeyChange::OneTime(id, _)) => {
+                rows.insert(Row::OneTime(*id));
+            }
+            Change::PreKey(PreKeyChange::Introduction(id, entry)) => {
+                let blocks = [entry.as_ref(), self.prekeys.record().get(id)];
+                rows.extend(blocks.into_iter().flatten().map(|entry| Row::Introductions(entry.block)));
+            }
+        }
+    }
+}
+
+fn swap_entry<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: &mut Option<V>) {
+    let before = map.remove(&key);
+    if let Some(after) = value.take() {
+        map.insert(key, after);
+    }
+    *value = before;
+}

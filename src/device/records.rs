@@ -1,0 +1,356 @@
+//! A device as small records: which of them change, their bytes, and back.
+//!
+//! Each record is `version(1) || kind(1) || body`; bodies are those of the state machines, behind their ids.
+
+use crate::codec::{Reader, Write};
+use crate::crypto::kdf::MacKey;
+use crate::device::peer::Peer;
+use crate::device::{Device, Held, Standing};
+use crate::error::{DecodeError, StateError};
+use crate::identity::IdentityKeyPair;
+use crate::keys::{Fingerprint, SessionId, UnixTime};
+use crate::labels::Label;
+use crate::limits::MAX_FADING;
+use crate::prekey::{BlockId, IntroductionRecord, PreKeyStore};
+use crate::ratchet::SkippedKeys;
+use crate::secret::GuardedVec;
+use crate::session::Session;
+use crate::state::{self, Image};
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// One record's name inside the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Row {
+    Identity,
+    Signed(u32),
+    OneTime(u32),
+    Introductions(BlockId),
+    Peer(Fingerprint),
+    Session(SessionId),
+    Skipped(SessionId, u64),
+}
+
+impl Row {
+    const fn kind(self) -> u8 {
+        match self {
+            Self::Identity => 1,
+            Self::Signed(_) => 2,
+            Self::OneTime(_) => 3,
+            Self::Introductions(_) => 4,
+            Self::Peer(_) => 5,
+            Self::Session(_) => 6,
+            Self::Skipped(..) => 7,
+        }
+    }
+
+    /// The id that the record's key is computed from.
+    fn id(self) -> Vec<u8> {
+        let mut id = Vec::new();
+        match self {
+            Self::Identity => {}
+            Self::Signed(prekey) | Self::OneTime(prekey) => id.u32(prekey),
+            Self::Introductions(block) => {
+                id.u32(block.signed_id);
+                id.u32(block.number);
+            }
+            Self::Peer(peer) => id.bytes(peer.as_bytes()),
+            Self::Session(session) => id.bytes(session.as_bytes()),
+            Self::Skipped(session, block) => {
+                id.bytes(session.as_bytes());
+                id.u64(block);
+            }
+        }
+        id
+    }
+
+    fn key(self, record_key: &MacKey) -> RecordKey {
+        let mac = record_key.mac16(&[Label::RecordKey.bytes(), &[self.kind()], &self.id()]);
+        let mut key = [self.kind(); RecordKey::LEN];
+        for (to, from) in key.iter_mut().skip(1).zip(mac) {
+            *to = from;
+        }
+        RecordKey(key)
+    }
+}
+
+/// The key of a record in the embedder's store: stable, of fixed length, opaque. It tells the record's kind and nothing
+/// of whom the record is about.
+///
+/// ```text
+/// kind(1) || HMAC-SHA-256(the device's record secret, label || kind || id)[0..16]
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordKey([u8; Self::LEN]);
+
+impl RecordKey {
+    /// Length in bytes.
+    pub const LEN: usize = 17;
+
+    /// A key as it was stored.
+    pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes to store under.
+    pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+}
+
+/// One record to write or to delete.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// Store these bytes under this key, in place of what is there. They hold secrets.
+    Put(RecordKey, &'a [u8]),
+    /// Delete what is stored under this key, if anything is.
+    Delete(RecordKey),
+}
+
+impl fmt::Debug for Record<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Put(key, bytes) => write!(f, "Put({key:?}, {} bytes)", bytes.len()),
+            Self::Delete(key) => write!(f, "Delete({key:?})"),
+        }
+    }
+}
+
+/// The records that an operation changes, to be stored in one transaction: all of them or none.
+#[derive(Debug)]
+pub struct Changes(Vec<(RecordKey, Option<Image>)>);
+
+impl Changes {
+    /// The records, each once, in the order of their kinds.
+    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        self.0.iter().map(|(key, image)| match image {
+            Some(image) => Record::Put(*key, image.expose()),
+            None => Record::Delete(*key),
+        })
+    }
+
+    /// How many records.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing is to be stored.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Device {
+    /// Every record of the device, as for a first export or a copy to another store.
+    pub fn records(&self) -> Changes {
+        let mut rows = BTreeSet::from([Row::Identity]);
+        rows.extend(self.prekeys.signed_ids().map(Row::Signed));
+        rows.extend(self.prekeys.one_time_ids().map(Row::OneTime));
+        rows.extend(self.prekeys.record().block_ids().map(Row::Introductions));
+        rows.extend(self.peers.keys().copied().map(Row::Peer));
+        for (id, held) in &self.sessions {
+            rows.insert(Row::Session(*id));
+            rows.extend(held.session.skipped().blocks().map(|block| Row::Skipped(*id, block)));
+        }
+        self.changes(&rows)
+    }
+
+    pub(super) fn changes(&self, rows: &BTreeSet<Row>) -> Changes {
+        Changes(rows.iter().map(|row| (row.key(&self.record_key), self.encode(*row))).collect())
+    }
+
+    /// The record of a row, if there is one now.
+    fn encode(&self, row: Row) -> Option<Image> {
+        let start = |len: usize| {
+            let mut out = state::image(len.saturating_add(2));
+            out.u8(state::VERSION);
+            out.u8(row.kind());
+            out
+        };
+        let out = match row {
+            Row::Identity => {
+                let mut out = start(97);
+                out.bytes(self.identity.to_state().expose());
+                out.bytes(self.record_secret.expose());
+                out
+            }
+            Row::Signed(id) => {
+                let mut out = start(PreKeyStore::MAX_PREKEY_LEN);
+                self.prekeys.write_signed(id, &mut out).then_some(out)?
+            }
+            Row::OneTime(id) => {
+                let mut out = start(PreKeyStore::MAX_PREKEY_LEN);
+                self.prekeys.write_one_time(id, &mut out).then_some(out)?
+            }
+            Row::Introductions(block) if self.prekeys.record().has_block(block) => {
+                let mut out = start(IntroductionRecord::MAX_BLOCK_LEN.saturating_add(8));
+                out.u32(block.signed_id);
+                out.u32(block.number);
+                self.prekeys.record().write_block(block, &mut out);
+                out
+            }
+            Row::Introductions(_) => return None,
+            Row::Peer(peer) => {
+                let mut out = start(Peer::MAX_LEN);
+                self.peers.get(&peer)?.write(&mut out);
+                out
+            }
+            Row::Session(id) => {
+                let held = self.sessions.get(&id)?;
+                let mut out = start(Session::MAX_STATE_LEN.saturating_add(10));
+                held.standing.write(&mut out);
+                held.session.write(&mut out);
+                out
+            }
+            Row::Skipped(id, block) => {
+                let skipped = self.sessions.get(&id)?.session.skipped();
+                if skipped.is_empty_block(block) {
+                    return None;
+                }
+                let mut out = start(SkippedKeys::MAX_BLOCK_LEN.saturating_add(24));
+                out.bytes(id.as_bytes());
+                out.u64(block);
+                skipped.write_block(block, &mut out);
+                out
+            }
+        };
+        Some(Image::new(out))
+    }
+
+    /// Restores a device from all its records, in any order, with the default [`Policy`](crate::device::Policy).
+    ///
+    /// # Errors
+    /// [`StateError`]: a damaged record, a record under a wrong key, or records that don't belong together. Nothing is
+    /// repaired silently.
+    pub fn restore<B: AsRef<[u8]>>(records: impl IntoIterator<Item = (RecordKey, B)>) -> Result<Self, StateError> {
+        let records: Vec<(RecordKey, B)> = records.into_iter().collect();
+        let of_kind = |kind: u8| {
+            records.iter().filter(move |(key, _)| key.0.first() == Some(&kind)).map(|(key, bytes)| (key, bytes.as_ref()))
+        };
+        let mut identities = of_kind(Row::Identity.kind());
+        let (Some((key, bytes)), None) = (identities.next(), identities.next()) else {
+            return Err(StateError::Inconsistent);
+        };
+        let mut device = Self::read_identity(bytes)?;
+        check_key(*key, Row::Identity, &device.record_key)?;
+
+        // In the order in which they build on each other.
+        let mut read = 1_usize;
+        for kind in 2..=7 {
+            for (key, bytes) in of_kind(kind) {
+                let row = device.read(kind, bytes)?;
+                check_key(*key, row, &device.record_key)?;
+                read = read.saturating_add(1);
+            }
+        }
+        if read != records.len() {
+            return Err(StateError::Key);
+        }
+        device.finish_restore()?;
+        Ok(device)
+    }
+
+    fn read_identity(bytes: &[u8]) -> Result<Self, StateError> {
+        let (identity, secret) = Reader::whole(bytes, |reader| {
+            start(reader, Row::Identity.kind())?;
+            Ok((reader.slice(65)?, reader.array::<32>()?))
+        })?;
+        Ok(Self::empty(IdentityKeyPair::from_state(identity)?, secret, true))
+    }
+
+    /// Reads one record into the device and says which one it is.
+    fn read(&mut self, kind: u8, bytes: &[u8]) -> Result<Row, StateError> {
+        let mut reader = Reader::new(bytes);
+        start(&mut reader, kind)?;
+        let row = match kind {
+            2 => Row::Signed(self.prekeys.read_signed(&mut reader)?),
+            3 => Row::OneTime(self.prekeys.read_one_time(&mut reader)?),
+            4 => {
+                let block = BlockId { signed_id: reader.u32()?, number: reader.u32()? };
+                self.prekeys.record_mut().read_block(block, &mut reader)?;
+                Row::Introductions(block)
+            }
+            5 => {
+                let peer = Peer::read(&mut reader)?;
+                let fingerprint = peer.fingerprint();
+                if fingerprint == self.fingerprint() || self.peers.insert(fingerprint, Box::new(peer)).is_some() {
+                    return Err(StateError::Inconsistent);
+                }
+                Row::Peer(fingerprint)
+            }
+            6 => {
+                let standing = Standing::read(&mut reader)?;
+                let session = Session::read(&mut reader)?;
+                let id = session.id();
+                if self.sessions.insert(id, Box::new(Held { session, standing })).is_some() {
+                    return Err(StateError::Inconsistent);
+                }
+                Row::Session(id)
+            }
+            _ => {
+                let id = SessionId::from_bytes(*reader.array()?);
+                let block = reader.u64()?;
+                let held = self.sessions.get_mut(&id).ok_or(StateError::Inconsistent)?;
+                held.session.read_skipped(block, &mut reader)?;
+                Row::Skipped(id, block)
+            }
+        };
+        reader.end()?;
+        Ok(row)
+    }
+
+    /// Checks what binds records to each other, and builds what is derived from them.
+    fn finish_restore(&mut self) -> Result<(), StateError> {
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            let held = self.sessions.get_mut(&id).ok_or(StateError::Inconsistent)?;
+            held.session.finish_restore()?;
+            let peer = self.peers.get(&held.session.peer_fingerprint()).ok_or(StateError::Inconsistent)?;
+            if peer.blocked {
+                return Err(StateError::Inconsistent);
+            }
+            self.derive_with(id);
+        }
+        for peer in self.peers.keys() {
+            let best = self.best_session(*peer).map(|(id, _)| id);
+            // The best session is sent on; the others fade, and only they can owe an answer.
+            let standings = self.sessions_with(*peer).all(|(id, held)| {
+                let is_best = best == Some(id);
+                held.standing.fading_since.is_none() == is_best && !(is_best && held.standing.owes_rank)
+            });
+            if !standings || self.sessions_with(*peer).count() > MAX_FADING.saturating_add(1) {
+                return Err(StateError::Invariant);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn start(reader: &mut Reader<'_>, kind: u8) -> Result<(), DecodeError> {
+    state::version(reader)?;
+    if reader.u8()? == kind { Ok(()) } else { Err(DecodeError::Invalid) }
+}
+
+fn check_key(key: RecordKey, row: Row, record_key: &MacKey) -> Result<(), StateError> {
+    if key == row.key(record_key) { Ok(()) } else { Err(StateError::Key) }
+}
+
+impl Standing {
+    /// Writes `fading flag(1) || fading since(8, 0 when the flag is 0) || owes rank(1)`.
+    fn write(self, out: &mut GuardedVec) {
+        out.flag(self.fading_since.is_some());
+        out.u64(self.fading_since.unwrap_or_default().0);
+        out.flag(self.owes_rank);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let fading = reader.flag()?;
+        let since = reader.u64()?;
+        if !fading && since != 0 {
+            return Err(DecodeError::Invalid);
+        }
+        Ok(Self { fading_since: fading.then_some(UnixTime(since)), owes_rank: reader.flag()? })
+    }
+}

@@ -1,0 +1,188 @@
+//! Sealing for a peer: on the session of the greatest rank, or with an introduction.
+
+use crate::device::event::OwedId;
+use crate::device::peer::Peer;
+use crate::device::pending::{Change, Pending};
+use crate::device::{Device, Held, Standing};
+use crate::error::{PreKeyError, SealError};
+use crate::keys::{Fingerprint, UnixTime};
+use crate::limits::MAX_FADING;
+use crate::prekey::VerifiedPreKeyBundle;
+use crate::session::{Control, Outbound, Session};
+use crate::wire::bundle::PreKeyBundle;
+use crate::wire::control::encode_receipt;
+use crate::wire::payload::PayloadKind;
+use crate::wire::sealed::Tag;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use rand_core::CryptoRng;
+
+impl Device {
+    /// Seals a message for a peer; the result is the envelope. The first ones are introductions, made with the bundle
+    /// that the peer was added with.
+    ///
+    /// Draws 64 bytes for an introduction, then 32 bytes when the message begins a chain, then 12 for its nonce.
+    ///
+    /// # Errors
+    /// [`SealError`]; nothing has changed.
+    pub fn seal<R: CryptoRng + ?Sized>(
+        &mut self,
+        peer: Fingerprint,
+        content: &[u8],
+        now: UnixTime,
+        rng: &mut R,
+    ) -> Result<Pending<'_, Vec<u8>>, SealError> {
+        let message = Outbound { kind: PayloadKind::Application, content };
+        let (plan, envelope) = self.plan_seal(peer, message, now, rng)?;
+        Ok(Pending::new(self, plan, envelope))
+    }
+
+    /// Seals a receipt: these messages of the peer were read. Draws as [`Self::seal`] does.
+    ///
+    /// A receipt sent at once tells whoever watches the network who talks to whom. Wait a random while, and send one for
+    /// several messages.
+    ///
+    /// # Errors
+    /// [`SealError`]; nothing has changed.
+    pub fn seal_receipt<R: CryptoRng + ?Sized>(
+        &mut self,
+        peer: Fingerprint,
+        tags: &[Tag],
+        now: UnixTime,
+        rng: &mut R,
+    ) -> Result<Pending<'_, Vec<u8>>, SealError> {
+        let content = encode_receipt(tags).ok_or(SealError::TooLong)?;
+        let message = Outbound { kind: PayloadKind::Receipt, content: &content };
+        let (plan, envelope) = self.plan_seal(peer, message, now, rng)?;
+        Ok(Pending::new(self, plan, envelope))
+    }
+
+    /// Introduces this device anew to a peer, above every rank known: when the peer's state or this device's was lost
+    /// or has diverged. The next message goes with it; older sessions go on receiving for a while. Draws 64 bytes.
+    ///
+    /// # Errors
+    /// [`SealError::UnknownPeer`], [`SealError::Blocked`], [`SealError::Bundle`], [`SealError::Handshake`]; nothing has
+    /// changed.
+    pub fn renew<R: CryptoRng + ?Sized>(
+        &mut self,
+        peer: Fingerprint,
+        bundle: &PreKeyBundle,
+        now: UnixTime,
+        rng: &mut R,
+    ) -> Result<Pending<'_, ()>, SealError> {
+        let mut known = self.peer_to_seal(peer)?.clone();
+        let bundle = VerifiedPreKeyBundle::verify(bundle.clone(), now)?;
+        if bundle.fingerprint() != peer {
+            return Err(SealError::Bundle(PreKeyError::OtherIdentity));
+        }
+        known.keep_bundle(bundle);
+        let (session, peer_change) = self.introduce(known, now, rng)?;
+        let mut plan = self.plan_join(session, now).changes;
+        plan.push(peer_change);
+        Ok(Pending::new(self, plan, ()))
+    }
+
+    /// The controls that this device owes. Seal them when the network is there.
+    pub fn owed(&self) -> impl Iterator<Item = (OwedId, Fingerprint)> {
+        self.owing
+            .iter()
+            .filter_map(|id| self.sessions.get(id).map(|held| (OwedId(*id), held.session.peer_fingerprint())))
+    }
+
+    /// Seals a control that is owed, on the session that it belongs to. Draws as [`Self::seal`] does.
+    ///
+    /// # Errors
+    /// [`SealError::NothingOwed`] or [`SealError::ChainExhausted`]; nothing has changed.
+    pub fn seal_owed<R: CryptoRng + ?Sized>(
+        &mut self,
+        id: OwedId,
+        rng: &mut R,
+    ) -> Result<Pending<'_, Vec<u8>>, SealError> {
+        let held = self.sessions.get(&id.0).filter(|held| held.standing.owes_rank).ok_or(SealError::NothingOwed)?;
+        let rank = self.best_rank(held.session.peer_fingerprint()).ok_or(SealError::NothingOwed)?;
+        let content = Control::Outranked(rank).encode();
+        let message = Outbound { kind: PayloadKind::Control, content: &content };
+        let sealed = held.session.plan_seal(message, self.policy.padding, rng)?;
+        let standing = Standing { owes_rank: false, ..held.standing };
+        let plan = Vec::from([Change::Seal(id.0, sealed.step), Change::Standing(id.0, standing)]);
+        Ok(Pending::new(self, plan, sealed.envelope))
+    }
+
+    fn peer_to_seal(&self, peer: Fingerprint) -> Result<&Peer, SealError> {
+        let known = self.peers.get(&peer).ok_or(SealError::UnknownPeer)?;
+        if known.blocked { Err(SealError::Blocked) } else { Ok(known) }
+    }
+
+    fn plan_seal<R: CryptoRng + ?Sized>(
+        &self,
+        peer: Fingerprint,
+        message: Outbound<'_>,
+        now: UnixTime,
+        rng: &mut R,
+    ) -> Result<(Vec<Change>, Vec<u8>), SealError> {
+        let known = self.peer_to_seal(peer)?;
+        let padding = self.policy.padding;
+        padding.sealed_len(message.content.len()).ok_or(SealError::TooLong)?;
+        if let Some((id, held)) = self.best_session(peer) {
+            let sealed = held.session.plan_seal(message, padding, rng)?;
+            return Ok((Vec::from([Change::Seal(*id, sealed.step)]), sealed.envelope));
+        }
+        let (mut session, peer_change) = self.introduce(known.clone(), now, rng)?;
+        let mut sealed = session.plan_seal(message, padding, rng)?;
+        session.swap_seal(&mut sealed.step);
+        let mut plan = self.plan_join(session, now).changes;
+        plan.push(peer_change);
+        Ok((plan, sealed.envelope))
+    }
+
+    /// Makes a session with the bundle kept for a peer, above every rank known.
+    fn introduce<R: CryptoRng + ?Sized>(
+        &self,
+        mut peer: Peer,
+        now: UnixTime,
+        rng: &mut R,
+    ) -> Result<(Session, Change), SealError> {
+        let fingerprint = peer.fingerprint();
+        let bundle = peer.bundle().ok_or(SealError::BundleNeeded)?;
+        if now > bundle.not_after() {
+            return Err(SealError::BundleExpired);
+        }
+        let known = self.best_rank(fingerprint).max(peer.floor);
+        let above = known.map_or(0, |rank| rank.created_at.saturating_add(1));
+        let session = Session::initiate(&self.identity, bundle, now.0.max(above), rng)?;
+        peer.use_bundle();
+        Ok((session, Change::Peer(fingerprint, Some(Box::new(peer)))))
+    }
+
+    /// Plans to let a session join those with its peer: the best one is sent on, the others fade, and the one that has
+    /// faded longest goes when there are too many.
+    pub(super) fn plan_join(&self, session: Session, now: UnixTime) -> Joining {
+        let peer = session.peer_fingerprint();
+        let best = self.best_session(peer);
+        let is_best = best.is_none_or(|(_, held)| held.session.rank() < session.rank());
+        let displaced = is_best && best.is_some_and(|(_, held)| held.session.status().confirmed);
+        let mut changes = Vec::new();
+        if is_best && let Some((id, held)) = best {
+            let standing = Standing { fading_since: Some(now), ..held.standing };
+            changes.push(Change::Standing(*id, standing));
+        }
+        let surplus = self.sessions_with(peer).count().saturating_sub(MAX_FADING);
+        let mut fading: Vec<_> =
+            self.sessions_with(peer).filter(|(id, _)| is_best || best.is_none_or(|(best, _)| best != *id)).collect();
+        fading.sort_by_key(|(_, held)| (held.standing.fading_since.unwrap_or(now), held.session.rank()));
+        changes.extend(fading.into_iter().take(surplus).map(|(id, _)| Change::Session(*id, None)));
+        let standing = Standing { fading_since: (!is_best).then_some(now), owes_rank: !is_best };
+        let id = session.id();
+        changes.push(Change::Session(id, Some(Box::new(Held { session, standing }))));
+        Joining { changes, is_best, displaced }
+    }
+}
+
+/// A session that joins those with its peer.
+pub(super) struct Joining {
+    pub(super) changes: Vec<Change>,
+    /// Whether it is the one to send on.
+    pub(super) is_best: bool,
+    /// Whether it takes that place from a confirmed session.
+    pub(super) displaced: bool,
+}
