@@ -130,7 +130,7 @@ impl Device {
         let is_best = self.best_session(peer).is_some_and(|(best, _)| *best == id);
         // Whoever still sends on an outranked session may have lost the one that outranks it. Controls are not answered:
         // two devices that both know better would never stop.
-        if !is_best && !matches!(planned.opened.content, Content::Control(_)) {
+        if !is_best && self.rank_to_tell(peer).is_some() && !matches!(planned.opened.content, Content::Control(_)) {
             changes.push(Change::Standing(id, Standing { owes_rank: true, ..held.standing }));
             notices.push(Notice::Owed(OwedId(id)));
         }
@@ -161,7 +161,7 @@ impl Device {
         if joining.displaced {
             notices.push(Notice::Displaced(peer));
         }
-        if !joining.is_best {
+        if joining.owes_rank {
             notices.push(Notice::Owed(OwedId(id)));
         }
         self.warn_of_prekeys(&prekeys, &mut notices);

@@ -8,7 +8,7 @@ use crate::error::{PreKeyError, SealError};
 use crate::keys::{Fingerprint, UnixTime};
 use crate::limits::MAX_FADING;
 use crate::prekey::VerifiedPreKeyBundle;
-use crate::session::{Control, Outbound, Session};
+use crate::session::{Control, Outbound, Rank, Session};
 use crate::wire::bundle::PreKeyBundle;
 use crate::wire::control::encode_receipt;
 use crate::wire::payload::PayloadKind;
@@ -84,9 +84,10 @@ impl Device {
 
     /// The controls that this device owes. Seal them when the network is there.
     pub fn owed(&self) -> impl Iterator<Item = (OwedId, Fingerprint)> {
-        self.owing
-            .iter()
-            .filter_map(|id| self.sessions.get(id).map(|held| (OwedId(*id), held.session.peer_fingerprint())))
+        self.owing.iter().filter_map(|id| {
+            let peer = self.sessions.get(id)?.session.peer_fingerprint();
+            self.rank_to_tell(peer).map(|_| (OwedId(*id), peer))
+        })
     }
 
     /// Seals a control that is owed, on the session that it belongs to. Draws as [`Self::seal`] does.
@@ -99,13 +100,21 @@ impl Device {
         rng: &mut R,
     ) -> Result<Pending<'_, Vec<u8>>, SealError> {
         let held = self.sessions.get(&id.0).filter(|held| held.standing.owes_rank).ok_or(SealError::NothingOwed)?;
-        let rank = self.best_rank(held.session.peer_fingerprint()).ok_or(SealError::NothingOwed)?;
+        let rank = self.rank_to_tell(held.session.peer_fingerprint()).ok_or(SealError::NothingOwed)?;
         let content = Control::Outranked(rank).encode();
         let message = Outbound { kind: PayloadKind::Control, content: &content };
         let sealed = held.session.plan_seal(message, self.policy.padding, rng)?;
         let standing = Standing { owes_rank: false, ..held.standing };
         let plan = Vec::from([Change::Seal(id.0, sealed.step), Change::Standing(id.0, standing)]);
         Ok(Pending::new(self, plan, sealed.envelope))
+    }
+
+    /// The rank that a peer who sends on another session may have lost. `None` while this device's own introduction is
+    /// unanswered: that tells the peer by itself, and if both told each other so, both would renew without end.
+    pub(super) fn rank_to_tell(&self, peer: Fingerprint) -> Option<Rank> {
+        let session = &self.best_session(peer)?.1.session;
+        let status = session.status();
+        (status.confirmed || !status.initiator).then_some(session.rank())
     }
 
     fn peer_to_seal(&self, peer: Fingerprint) -> Result<&Peer, SealError> {
@@ -166,23 +175,24 @@ impl Device {
             let standing = Standing { fading_since: Some(now), ..held.standing };
             changes.push(Change::Standing(*id, standing));
         }
+        let owes_rank = !is_best && self.rank_to_tell(peer).is_some();
         let surplus = self.sessions_with(peer).count().saturating_sub(MAX_FADING);
         let mut fading: Vec<_> =
             self.sessions_with(peer).filter(|(id, _)| is_best || best.is_none_or(|(best, _)| best != *id)).collect();
         fading.sort_by_key(|(_, held)| (held.standing.fading_since.unwrap_or(now), held.session.rank()));
         changes.extend(fading.into_iter().take(surplus).map(|(id, _)| Change::Session(*id, None)));
-        let standing = Standing { fading_since: (!is_best).then_some(now), owes_rank: !is_best };
+        let standing = Standing { fading_since: (!is_best).then_some(now), owes_rank };
         let id = session.id();
         changes.push(Change::Session(id, Some(Box::new(Held { session, standing }))));
-        Joining { changes, is_best, displaced }
+        Joining { changes, owes_rank, displaced }
     }
 }
 
 /// A session that joins those with its peer.
 pub(super) struct Joining {
     pub(super) changes: Vec<Change>,
-    /// Whether it is the one to send on.
-    pub(super) is_best: bool,
+    /// Whether its initiator is to be told the rank it has to exceed.
+    pub(super) owes_rank: bool,
     /// Whether it takes that place from a confirmed session.
     pub(super) displaced: bool,
 }

@@ -69,6 +69,8 @@ pub enum Content {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionStatus {
+    /// Its name, the same on both sides.
+    pub id: SessionId,
     /// Whether this side introduced itself.
     pub initiator: bool,
     /// Whether the peer has shown that it holds the session too. Before that, an initiator's messages are
@@ -164,6 +166,7 @@ impl Session {
     /// What the session can say of itself.
     pub fn status(&self) -> SessionStatus {
         SessionStatus {
+            id: self.id,
             initiator: self.initiator,
             confirmed: self.confirmed,
             one_time_prekey: self.one_time,

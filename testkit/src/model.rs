@@ -9,6 +9,7 @@ use chacha20::ChaCha20Rng;
 use rand_core::Rng as _;
 use sceau::device::OwedId;
 use sceau::error::{OpenError, SealError};
+use sceau::prekey::Rotation;
 use sceau::{
     Device, Envelope, Event, Fingerprint, IdentityKeyPair, Notice, PreKeyBundle, PreKeyUpload, Search, UnixTime,
 };
@@ -66,6 +67,8 @@ pub struct Side {
     backup: Option<(Disk, BTreeSet<u64>)>,
     identity: Vec<u8>,
     directory: PreKeyUpload,
+    /// Whether it fell back to an old image and its application has not made up for it.
+    pub fell_back: bool,
     /// Messages read, by number.
     pub read: BTreeSet<u64>,
     /// Envelopes that nobody recognised yet.
@@ -173,7 +176,7 @@ impl Model {
                 let side = &mut self.sides[usize::from(side) % 2];
                 if let Some((disk, read)) = side.backup.clone() {
                     side.device = disk.restore();
-                    (side.disk, side.read) = (disk, read);
+                    (side.disk, side.read, side.fell_back) = (disk, read, true);
                 }
             }
             Step::Clock { side, seconds } => {
@@ -255,6 +258,14 @@ impl Model {
         let Side { device, disk, now, .. } = &mut self.sides[side];
         if let Ok(pending) = device.renew(peer, &bundle, *now, &mut self.rng) {
             let Ok(()) = pending.commit(|changes| disk.apply(changes));
+        }
+    }
+
+    /// What an application does that knows that its device fell back to an old image: fresh prekeys, a new session.
+    pub fn make_up_for_falling_back(&mut self, side: usize) {
+        if core::mem::take(&mut self.sides[side].fell_back) {
+            self.sides[side].publish(&mut self.rng);
+            self.renew(side);
         }
     }
 
@@ -377,6 +388,7 @@ impl Side {
             disk,
             now,
             backup: None,
+            fell_back: false,
             identity,
             directory,
             read: BTreeSet::new(),
@@ -387,7 +399,7 @@ impl Side {
 
     fn publish(&mut self, rng: &mut ChaCha20Rng) {
         let Self { device, disk, now, directory, .. } = self;
-        if let Ok(pending) = device.publish_prekeys(3, *now, rng) {
+        if let Ok(pending) = device.rotate_prekeys(3, Rotation::Always, *now, rng) {
             let Ok(upload) = pending.commit(|changes| disk.apply(changes));
             *directory = upload;
         }
