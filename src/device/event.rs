@@ -65,6 +65,8 @@ pub enum Notice {
     /// An introduction displaced a confirmed session: the peer has lost its state, or someone holds its key. Tell
     /// people if they had verified it.
     Displaced(Fingerprint),
+    /// A session or a chain began: envelopes that were unknown may open now. Try them again.
+    NewChain(Fingerprint),
     /// The peer sends on a session that this device does not have: renew with a fresh bundle.
     RenewNeeded(Fingerprint),
     /// A control is owed to the peer: seal it ([`crate::Device::seal_owed`]).

@@ -1,9 +1,9 @@
 //! Prekeys, peers and upkeep.
 
+use crate::device::Device;
 use crate::device::event::{PeerStatus, PreKeyStatus};
 use crate::device::peer::Peer;
 use crate::device::pending::{Change, Pending};
-use crate::device::Device;
 use crate::error::{PreKeyError, UnknownPeer};
 use crate::keys::{Fingerprint, SessionId, UnixTime};
 use crate::prekey::{Rotation, VerifiedPreKeyBundle};

@@ -130,10 +130,7 @@ impl Device {
     /// The sessions with a peer.
     fn sessions_with(&self, peer: Fingerprint) -> impl Iterator<Item = (&SessionId, &Held)> {
         let range = (peer, SessionId::from_bytes([0; 16]))..=(peer, SessionId::from_bytes([0xff; 16]));
-        self.by_peer
-            .range(range)
-            .filter_map(|(_, id)| self.sessions.get_key_value(id))
-            .map(|(id, held)| (id, &**held))
+        self.by_peer.range(range).filter_map(|(_, id)| self.sessions.get_key_value(id)).map(|(id, held)| (id, &**held))
     }
 
     /// The session on which to send to a peer: the one with the greatest rank.

@@ -127,6 +127,9 @@ impl Device {
         let known = self.peers.get(&peer).ok_or(OpenError::Rejected)?;
         let mut changes = Vec::from([Change::Open(id, planned.step)]);
         let mut notices = Vec::new();
+        if planned.begins_chain {
+            notices.push(Notice::NewChain(peer));
+        }
         let is_best = self.best_session(peer).is_some_and(|(best, _)| *best == id);
         // Whoever still sends on an outranked session may have lost the one that outranks it. Controls are not answered:
         // two devices that both know better would never stop.
@@ -146,7 +149,7 @@ impl Device {
         let accepted = Session::accept_new(&self.identity, &self.prekeys, opening, lifetimes, now)?;
         let Accepted { session, opened, changes: prekeys } = accepted;
         let (id, peer, status) = (session.id(), session.peer_fingerprint(), session.status());
-        let mut notices = Vec::new();
+        let mut notices = Vec::from([Notice::NewChain(peer)]);
         let new_peer = Peer::new(*session.peer());
         let known = match self.peers.get(&peer) {
             Some(known) if known.blocked => return Err(OpenError::Blocked(peer)),

@@ -227,7 +227,10 @@ impl Device {
     pub fn restore<B: AsRef<[u8]>>(records: impl IntoIterator<Item = (RecordKey, B)>) -> Result<Self, StateError> {
         let records: Vec<(RecordKey, B)> = records.into_iter().collect();
         let of_kind = |kind: u8| {
-            records.iter().filter(move |(key, _)| key.0.first() == Some(&kind)).map(|(key, bytes)| (key, bytes.as_ref()))
+            records
+                .iter()
+                .filter(move |(key, _)| key.0.first() == Some(&kind))
+                .map(|(key, bytes)| (key, bytes.as_ref()))
         };
         let mut identities = of_kind(Row::Identity.kind());
         let (Some((key, bytes)), None) = (identities.next(), identities.next()) else {

@@ -108,6 +108,8 @@ pub(crate) struct PlannedOpen {
     pub(crate) opened: Opened,
     /// Whether it is the first message that shows that the peer holds the session.
     pub(crate) confirms: bool,
+    /// Whether it is the first message of a chain.
+    pub(crate) begins_chain: bool,
 }
 
 /// An introduction that was accepted: the session, the message, and what the prekey store has to forget and to keep.
@@ -220,10 +222,11 @@ impl Session {
             opening.body(&incoming.message_key, self.ratchet.context(), header).ok_or(OpenError::Diverged(peer))?;
         let (content, bad_fragment) = read_body(body).ok_or(OpenError::Violation(peer))?;
         // An initiator is confirmed by any message; a responder by one that answers to a message of its own.
-        let confirms = !self.confirmed && (self.initiator || incoming.begins_chain);
+        let begins_chain = incoming.begins_chain;
+        let confirms = !self.confirmed && (self.initiator || begins_chain);
         let opened = Opened { content, tag: *opening.tag(), lost: incoming.step.lost(), bad_fragment };
         let confirmation = confirms.then_some(Confirmation { confirmed: true, prefix: None });
-        Ok(PlannedOpen { step: OpenStep { receive: incoming.step, confirmation }, opened, confirms })
+        Ok(PlannedOpen { step: OpenStep { receive: incoming.step, confirmation }, opened, confirms, begins_chain })
     }
 
     /// Exchanges the state with what a plan holds, and tells the sink which tags come and go.
