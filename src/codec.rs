@@ -52,10 +52,6 @@ impl<'a> Reader<'a> {
         self.array::<1>().map(|[byte]| *byte)
     }
 
-    pub(crate) fn u16(&mut self) -> Result<u16, DecodeError> {
-        self.array().map(|bytes| u16::from_be_bytes(*bytes))
-    }
-
     pub(crate) fn u32(&mut self) -> Result<u32, DecodeError> {
         self.array().map(|bytes| u32::from_be_bytes(*bytes))
     }
@@ -100,9 +96,6 @@ pub(crate) trait Write {
     fn u8(&mut self, value: u8) {
         self.bytes(&[value]);
     }
-    fn u16(&mut self, value: u16) {
-        self.bytes(&value.to_be_bytes());
-    }
     fn u32(&mut self, value: u32) {
         self.bytes(&value.to_be_bytes());
     }
@@ -132,15 +125,13 @@ mod tests {
     fn reads_what_was_written() {
         let mut bytes = Vec::new();
         bytes.u8(7);
-        bytes.u16(0x0102);
         bytes.u32(0x0304_0506);
         bytes.u64(9);
         bytes.flag(true);
         bytes.count(3);
-        assert_eq!(bytes[..7], [7, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(bytes[..5], [7, 3, 4, 5, 6]);
         let mut reader = Reader::new(&bytes);
         assert_eq!(reader.u8(), Ok(7));
-        assert_eq!(reader.u16(), Ok(0x0102));
         assert_eq!(reader.u32(), Ok(0x0304_0506));
         assert_eq!(reader.u64(), Ok(9));
         assert_eq!(reader.flag(), Ok(true));

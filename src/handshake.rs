@@ -13,7 +13,7 @@ use crate::labels::Label;
 use crate::limits::CREATED_AT_END;
 use crate::prekey::{ResponderKeys, VerifiedPreKeyBundle};
 use crate::ratchet::{InitialSecrets, split};
-use crate::secret::Guarded;
+use crate::secret::{Guarded, guard};
 use crate::wire::VERSION;
 use crate::wire::bundle::PreKeyFields;
 use crate::wire::introduction::{ENCRYPTED_IDENTITY_LEN, IdentityPayload, IntroductionPrefix, PREFIX_LEN};
@@ -153,7 +153,7 @@ impl IdentityKeys {
 
 fn open_identity(key: &[u8; 32], th1: &[u8; 32], sealed: &[u8; ENCRYPTED_IDENTITY_LEN]) -> Option<IdentityPayload> {
     let (ciphertext, mac) = sealed.split_last_chunk::<MAC_LEN>()?;
-    let mut payload = zeroize::Zeroizing::new(alloc::vec::Vec::from(ciphertext));
+    let mut payload = guard(ciphertext.to_vec());
     if !aead::open(key, &[0; 12], th1, &mut payload, mac) {
         return None;
     }

@@ -1,4 +1,13 @@
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::wrong_self_convention,
+        reason = "unit tests are to fail loudly, and Alice is someone"
+    )
+)]
 #![doc = include_str!("../README.md")]
 
 extern crate alloc;

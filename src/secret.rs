@@ -13,9 +13,19 @@ pub(crate) type Guarded<const N: usize> = Zeroizing<[u8; N]>;
 /// A buffer with secret content, wiped when it goes out of scope. Give it its capacity at once: growing leaves copies.
 pub(crate) type GuardedVec = Zeroizing<alloc::vec::Vec<u8>>;
 
+/// Puts bytes under a guard.
+pub(crate) fn guard(bytes: alloc::vec::Vec<u8>) -> GuardedVec {
+    Zeroizing::new(bytes)
+}
+
 /// An empty guard of `N` zero bytes.
 pub(crate) fn guarded<const N: usize>() -> Guarded<N> {
     Zeroizing::new([0; N])
+}
+
+/// A copy under a guard, for one computation.
+pub(crate) fn copied<const N: usize>(bytes: &[u8; N]) -> Guarded<N> {
+    Zeroizing::new(*bytes)
 }
 
 /// `N` secret bytes in stored state: one heap place, updated in place, wiped on drop, never printed, never copied by

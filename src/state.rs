@@ -4,17 +4,16 @@
 
 use crate::codec::{Reader, Write};
 use crate::error::DecodeError;
-use crate::secret::GuardedVec;
+use crate::secret::{GuardedVec, guard};
 use alloc::vec::Vec;
 use core::fmt;
-use zeroize::Zeroizing;
 
 /// The version of every image.
 pub(crate) const VERSION: u8 = 1;
 
 /// A buffer for an image of at most `len` bytes. It is not meant to grow: growing would leave copies of secrets.
 pub(crate) fn image(len: usize) -> GuardedVec {
-    Zeroizing::new(Vec::with_capacity(len))
+    guard(Vec::with_capacity(len))
 }
 
 /// Reads the version byte.
@@ -48,7 +47,7 @@ impl Image {
 impl From<Vec<u8>> for Image {
     /// Takes bytes that were stored. They are checked when a state machine is restored from them.
     fn from(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(guard(bytes))
     }
 }
 
@@ -61,11 +60,11 @@ impl fmt::Debug for Image {
 #[cfg(feature = "serde")]
 mod serde_impl {
     use super::Image;
+    use crate::secret::guard;
     use alloc::vec::Vec;
     use core::fmt;
     use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
     use serde::ser::{Serialize, Serializer};
-    use zeroize::Zeroizing;
 
     impl Serialize for Image {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -98,7 +97,7 @@ mod serde_impl {
 
         /// Formats without a type for bytes, such as JSON, give a sequence.
         fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Image, A::Error> {
-            let mut bytes = Zeroizing::new(Vec::new());
+            let mut bytes = guard(Vec::new());
             while let Some(byte) = seq.next_element()? {
                 bytes.push(byte);
             }

@@ -1,6 +1,15 @@
 //! Crossing introductions, lost states, clocks set back: after any schedule, once envelopes arrive and applications do
 //! what notices ask for, both sides send on one session, and nothing sent from then on is lost.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test is to fail loudly"
+)]
+
 use proptest::prelude::*;
 use sceau_testkit::model::{Model, Step};
 

@@ -1,5 +1,14 @@
 //! Whatever a relay does, and whenever devices restart: what is read was sent, once, and no error changes anything.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test is to fail loudly"
+)]
+
 use sceau_testkit::model::Model;
 
 #[test]

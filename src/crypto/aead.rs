@@ -16,14 +16,13 @@ pub(crate) const MAC_LEN: usize = 16;
 
 /// Encrypts `buffer` in place and returns the tag that goes behind it.
 pub(crate) fn seal(key: &[u8; KEY_LEN], nonce: &[u8; NONCE_LEN], ad: &[u8], buffer: &mut [u8]) -> [u8; MAC_LEN] {
-    match ChaCha20Poly1305::new(key.into()).encrypt_inout_detached(nonce.into(), ad, InOutBuf::from(&mut *buffer)) {
-        Ok(mac) => mac.into(),
-        // Only for 256 GiB and more. Should it ever happen, no plaintext leaves.
-        Err(_) => {
-            buffer.zeroize();
-            [0; MAC_LEN]
-        }
+    let place = InOutBuf::from(&mut *buffer);
+    if let Ok(mac) = ChaCha20Poly1305::new(key.into()).encrypt_inout_detached(nonce.into(), ad, place) {
+        return mac.into();
     }
+    // Only for 256 GiB and more. Should it ever happen, no plaintext leaves.
+    buffer.zeroize();
+    [0; MAC_LEN]
 }
 
 /// Decrypts `buffer` in place. On `false` the buffer holds no plaintext.

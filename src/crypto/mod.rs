@@ -8,6 +8,15 @@ pub(crate) mod kdf;
 pub(crate) mod kem;
 pub(crate) mod sign;
 
+/// Notes one call of a costly primitive; nothing outside tests.
+macro_rules! counted {
+    ($field:ident) => {
+        #[cfg(test)]
+        crate::crypto::count::add(|calls| calls.$field += 1);
+    };
+}
+pub(crate) use counted;
+
 /// Counts calls of the costly primitives on this thread, so that tests can show what an operation did not do.
 #[cfg(test)]
 pub(crate) mod count {
@@ -51,12 +60,3 @@ pub(crate) mod count {
         CALLS.set(calls);
     }
 }
-
-/// Notes one call of a costly primitive; nothing outside tests.
-macro_rules! counted {
-    ($field:ident) => {
-        #[cfg(test)]
-        crate::crypto::count::add(|calls| calls.$field += 1);
-    };
-}
-pub(crate) use counted;

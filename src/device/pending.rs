@@ -18,7 +18,7 @@ pub(super) enum Change {
     Peer(Fingerprint, Option<Box<Peer>>),
     Session(SessionId, Option<Box<Held>>),
     Seal(SessionId, SealStep),
-    Open(SessionId, OpenStep),
+    Open(SessionId, Box<OpenStep>),
     Standing(SessionId, Standing),
     PreKey(PreKeyChange),
 }

@@ -3,14 +3,19 @@
 //! Knows keys, counters and tags; neither envelopes nor peers. docs/PROTOCOL.md, "Chains" and "Session".
 
 mod chain;
+mod image;
+mod receive;
 mod root;
+mod send;
 mod skipped;
 mod state;
 
 pub(crate) use chain::{ChainKeys, TagSink, TagSource};
+pub(crate) use receive::{Incoming, Place, ReceiveError, ReceiveStep};
 pub(crate) use root::split;
+pub(crate) use send::{Outgoing, SendStep};
 pub(crate) use skipped::SkippedKeys;
-pub(crate) use state::{Incoming, InitialSecrets, Outgoing, Place, Ratchet, ReceiveError, ReceiveStep, SendStep};
+pub(crate) use state::{InitialSecrets, Ratchet};
 
 #[cfg(test)]
 mod tests;

@@ -53,12 +53,12 @@ impl SkippedDelta {
 
     pub(crate) fn changed_blocks(&self) -> impl Iterator<Item = u64> {
         let blocks: BTreeSet<u64> =
-            self.insert.iter().map(|(sequence, _)| sequence).chain(&self.remove).map(block_of).collect();
+            self.insert.iter().map(|(sequence, _)| sequence).chain(&self.remove).copied().map(block_of).collect();
         blocks.into_iter()
     }
 }
 
-fn block_of(sequence: &u64) -> u64 {
+fn block_of(sequence: u64) -> u64 {
     sequence.checked_div(SKIPPED_PER_BLOCK).unwrap_or(0)
 }
 
@@ -144,7 +144,7 @@ impl SkippedKeys {
 
     /// The blocks in which the keys are stored.
     pub(crate) fn blocks(&self) -> impl Iterator<Item = u64> {
-        let blocks: BTreeSet<u64> = self.entries.keys().map(block_of).collect();
+        let blocks: BTreeSet<u64> = self.entries.keys().copied().map(block_of).collect();
         blocks.into_iter()
     }
 

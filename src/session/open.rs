@@ -9,17 +9,16 @@ use crate::identity::IdentityKeyPair;
 use crate::keys::{SessionId, UnixTime};
 use crate::prekey::{PreKeyChange, PreKeyLifetimes, PreKeyStore};
 use crate::ratchet::{ChainKeys, Incoming, Place, Ratchet, ReceiveError, ReceiveStep, TagSink};
-use crate::secret::GuardedVec;
+use crate::secret::{GuardedVec, guard};
 use crate::session::seal::{body_ad, body_hash, header_ad, header_nonce};
 use crate::session::{Content, Prefix, Rank, Session};
 use crate::wire::control::{Control, decode_receipt};
 use crate::wire::envelope::Envelope;
-use crate::wire::introduction::IntroductionId;
+use crate::wire::introduction::{IntroductionId, IntroductionPrefix};
 use crate::wire::payload::{CONTENT_OFFSET, Payload, PayloadKind};
 use crate::wire::sealed::{HEADER_LEN, Header, Tag};
 use alloc::vec::Vec;
 use core::mem;
-use zeroize::Zeroizing;
 
 /// A message that was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +46,7 @@ impl<'a> Opening<'a> {
     pub(crate) fn new(envelope: &'a Envelope<'a>) -> Self {
         Self {
             envelope,
-            prefix_hash: envelope.prefix.as_ref().map_or([0; 32], |prefix| prefix.hash()),
+            prefix_hash: envelope.prefix.as_ref().map_or([0; 32], IntroductionPrefix::hash),
             body_hash: body_hash(envelope.sealed.body),
         }
     }
@@ -71,7 +70,7 @@ impl<'a> Opening<'a> {
     /// Opens the body. `None` when it does not open, though the header says that it is the peer's.
     fn body(&self, message_key: &[u8; 32], context: &[u8; 32], header: &AuthenticHeader) -> Option<GuardedVec> {
         let (ciphertext, mac) = self.envelope.sealed.body.split_last_chunk::<MAC_LEN>()?;
-        let mut body = Zeroizing::new(Vec::from(ciphertext));
+        let mut body = guard(ciphertext.to_vec());
         let ad = body_ad(context, self.tag(), &header.bytes);
         aead::open(message_key, &header.header.nonce, &ad, &mut body, mac).then_some(body)
     }

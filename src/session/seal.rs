@@ -105,9 +105,8 @@ impl Session {
             None => (EnvelopeKind::Sealed, &[][..], [0; 32]),
         };
         let mut envelope = vec![0; prefix.len().saturating_add(sealed_len)];
-        let start = kind.start();
-        fill(&mut envelope, &start, prefix)
-            .and_then(|places| self.seal_into(places, message, &outgoing, nonce, kind, &prefix_hash))
+        fill(&mut envelope, kind.start(), prefix)
+            .and_then(|mut places| self.seal_into(&mut places, message, &outgoing, nonce, kind, &prefix_hash))
             .ok_or(SealError::TooLong)?;
         Ok(Sealed { step: SealStep(step), envelope })
     }
@@ -115,7 +114,7 @@ impl Session {
     /// Body first, so that the header can authenticate the body's hash.
     fn seal_into(
         &self,
-        places: SealedPlaces<'_>,
+        places: &mut SealedPlaces<'_>,
         message: Outbound<'_>,
         outgoing: &Outgoing,
         nonce: [u8; NONCE_LEN],
@@ -150,10 +149,10 @@ impl Session {
 }
 
 /// Writes what stands in clear and returns the places of the sealed message behind it.
-fn fill<'a>(envelope: &'a mut [u8], start: &[u8; START_LEN], prefix: &[u8]) -> Option<SealedPlaces<'a>> {
+fn fill<'a>(envelope: &'a mut [u8], start: [u8; START_LEN], prefix: &[u8]) -> Option<SealedPlaces<'a>> {
     debug_assert!(prefix.is_empty() || prefix.len() == PREFIX_LEN);
     let (place, rest) = envelope.split_first_chunk_mut::<START_LEN>()?;
-    *place = *start;
+    *place = start;
     let (place, sealed) = rest.split_at_mut_checked(prefix.len())?;
     place.copy_from_slice(prefix);
     SealedPlaces::split(sealed)

@@ -62,18 +62,15 @@ impl Payload {
             let kind = PayloadKind::from_byte(reader.u8()?)?;
             let content_len = reader.count(MAX_CONTENT)?;
             reader.slice(content_len)?;
-            let bad_fragment = match fragments(reader) {
-                Ok(all_good) => !all_good,
-                Err(_) => {
-                    // Where it would have ended can't be known.
-                    reader.rest();
-                    true
-                }
-            };
+            let all_good = fragments(reader).unwrap_or_else(|_| {
+                // Where a fragment that runs over the end would have ended can't be known.
+                reader.rest();
+                false
+            });
             if !reader.rest().iter().all(|&byte| byte == 0) {
                 return Err(DecodeError::Invalid);
             }
-            Ok(Self { kind, content_len, bad_fragment })
+            Ok(Self { kind, content_len, bad_fragment: !all_good })
         })
     }
 }

@@ -8,14 +8,17 @@
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
+    clippy::cast_possible_truncation,
     clippy::missing_panics_doc,
     reason = "test code: a failure is to be loud"
 )]
 
 pub mod disk;
 pub mod model;
+pub mod talk;
 
 pub use disk::Disk;
+pub use talk::Talk;
 
 use chacha20::ChaCha20Rng;
 use rand_core::SeedableRng;

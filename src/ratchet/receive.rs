@@ -1,0 +1,285 @@
+//! Receiving: where a tag belongs, which keys that takes, and what it leaves behind.
+
+use crate::keys::DhPublic;
+use crate::limits::{MAX_CHAIN_LEN, MAX_JUMP, MAX_SKIPPED};
+use crate::ratchet::chain::{ChainKeys, TagSink, kdf_ck};
+use crate::ratchet::root::kdf_rk;
+use crate::ratchet::skipped::{SkippedDelta, SkippedKey};
+use crate::ratchet::state::{Line, Ratchet, Sending};
+use crate::secret::{Guarded, Secret, copied};
+use crate::wire::sealed::{Header, Tag};
+use alloc::vec::Vec;
+use core::mem;
+use core::ops::Range;
+
+/// Where a tag was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Among the skipped keys.
+    Skipped(u64),
+    /// In the current receiving chain.
+    Current,
+    /// In the chain after it.
+    Next,
+    /// Opened before.
+    Spent,
+}
+
+/// A planned message to open.
+pub(crate) struct Incoming {
+    pub(crate) message_key: Guarded<32>,
+    pub(crate) step: ReceiveStep,
+    /// Whether it begins the peer's next chain, which proves that the peer has opened a message of ours.
+    pub(crate) begins_chain: bool,
+}
+
+/// What opening a message changes.
+#[derive(Debug)]
+pub(crate) struct ReceiveStep {
+    turn: Option<ReceiveTurn>,
+    advance: Option<Advance>,
+    skipped: SkippedDelta,
+}
+
+#[derive(Debug)]
+struct Advance {
+    chain_key: Guarded<32>,
+    /// Where the current chain then stands.
+    next: u32,
+}
+
+#[derive(Debug)]
+struct ReceiveTurn {
+    root_key: Guarded<32>,
+    remote: DhPublic,
+    sending: Sending,
+    /// Where the finished chain ends.
+    finished: u32,
+    lines: LineChange,
+}
+
+/// Forwards a line comes; backwards it goes, and the one it pushed out returns.
+#[derive(Debug)]
+enum LineChange {
+    Push(Line),
+    Pop(Option<Line>),
+}
+
+/// Why an authentic header can't be followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReceiveError {
+    Duplicate,
+    TooFarAhead,
+    Diverged,
+    Violation,
+}
+
+impl ReceiveStep {
+    /// Message keys lost to the bound on skipped keys.
+    pub(crate) fn lost(&self) -> u32 {
+        self.skipped.lost
+    }
+
+    pub(crate) fn changed_blocks(&self) -> impl Iterator<Item = u64> {
+        self.skipped.changed_blocks()
+    }
+}
+
+impl Ratchet {
+    /// Where a tag belongs, if it is recognised. A few comparisons with public values; no key is used.
+    pub(crate) fn locate(&self, tag: &Tag) -> Option<Place> {
+        if let Some(sequence) = self.skipped.find(tag) {
+            return Some(Place::Skipped(sequence));
+        }
+        let (index, n) =
+            self.lines.iter().enumerate().rev().find_map(|(i, line)| line.window.find(tag).map(|n| (i, n)))?;
+        let line = self.lines.get(index)?;
+        let place = if index.saturating_add(1) == self.lines.len() { Place::Next } else { Place::Current };
+        Some(if n < line.next { Place::Spent } else { place })
+    }
+
+    /// The keys with which the header of a message at this place opens.
+    pub(crate) fn keys_at(&self, place: Place) -> Option<&ChainKeys> {
+        match place {
+            Place::Skipped(sequence) => self.skipped.chain(self.skipped.get(sequence)?.chain),
+            Place::Current => self.current_line().map(|line| &line.keys),
+            Place::Next => self.next_line().map(|line| &line.keys),
+            Place::Spent => None,
+        }
+    }
+
+    /// Plans to take in the message of an authentic header, found at this place.
+    pub(crate) fn plan_receive(&self, place: Place, header: &Header) -> Result<Incoming, ReceiveError> {
+        match place {
+            Place::Spent => Err(ReceiveError::Duplicate),
+            Place::Skipped(sequence) => {
+                let key = self.skipped.get(sequence).ok_or(ReceiveError::Duplicate)?;
+                let step = ReceiveStep { turn: None, advance: None, skipped: SkippedDelta::using(sequence) };
+                Ok(Incoming { message_key: copied(key.key.expose()), step, begins_chain: false })
+            }
+            Place::Current => self.plan_current(header),
+            Place::Next => self.plan_turn(header),
+        }
+    }
+
+    fn plan_current(&self, header: &Header) -> Result<Incoming, ReceiveError> {
+        let index = self.current_index().ok_or(ReceiveError::Diverged)?;
+        let line = self.lines.get(index).ok_or(ReceiveError::Diverged)?;
+        if header.ratchet_key != self.remote {
+            return Err(ReceiveError::Diverged);
+        }
+        let jump = header.n.checked_sub(line.next).ok_or(ReceiveError::Duplicate)?;
+        check_jump(header.n, jump)?;
+        let mut skip = Skip::default();
+        let chain_key =
+            skip.run(self.line_number(index), line, &self.context, self.chain_key.expose(), line.next..header.n);
+        let step = kdf_ck(&chain_key);
+        let advance = Advance { chain_key: step.chain_key, next: header.n.saturating_add(1) };
+        let skipped = self.skipped.plan(skip.keys, skip.chains, skip.lost);
+        let step_out = ReceiveStep { turn: None, advance: Some(advance), skipped };
+        Ok(Incoming { message_key: step.message_key, step: step_out, begins_chain: false })
+    }
+
+    fn plan_turn(&self, header: &Header) -> Result<Incoming, ReceiveError> {
+        // Without a key pair of ours that waits, the peer answers to something that we have forgotten.
+        let Sending::Active { key_pair, n, .. } = &self.sending else { return Err(ReceiveError::Diverged) };
+        let next = self.next_line().ok_or(ReceiveError::Diverged)?;
+        let mut skip = Skip::default();
+        let (rest, finished) = match self.current_index() {
+            None if header.previous_chain_len > 0 => return Err(ReceiveError::Violation),
+            None => (0, 0),
+            Some(index) => {
+                let line = self.lines.get(index).ok_or(ReceiveError::Diverged)?;
+                // A peer that fell back within its chain names a smaller length; what it sent twice is lost.
+                let end = header.previous_chain_len.max(line.next);
+                let rest = end.saturating_sub(line.next);
+                check_jump(end.saturating_sub(1), rest.saturating_add(header.n))?;
+                skip.run(self.line_number(index), line, &self.context, self.chain_key.expose(), line.next..end);
+                (rest, end)
+            }
+        };
+        check_jump(header.n, rest.saturating_add(header.n))?;
+        let dh = key_pair.agree(&header.ratchet_key).ok_or(ReceiveError::Violation)?;
+        let root = kdf_rk(self.root_key.expose(), &dh, &[], &self.context);
+        let number = self.line_number(self.lines.len().saturating_sub(1));
+        let chain_key = skip.run(number, next, &self.context, &root.chain_key, 0..header.n);
+        let step = kdf_ck(&chain_key);
+        let turn = ReceiveTurn {
+            root_key: root.root_key,
+            remote: header.ratchet_key,
+            sending: Sending::Idle { previous_chain_len: *n },
+            finished,
+            lines: LineChange::Push(Line::new(&root.next_header_secret, &self.context)),
+        };
+        let advance = Advance { chain_key: step.chain_key, next: header.n.saturating_add(1) };
+        let skipped = self.skipped.plan(skip.keys, skip.chains, skip.lost);
+        let step_out = ReceiveStep { turn: Some(turn), advance: Some(advance), skipped };
+        Ok(Incoming { message_key: step.message_key, step: step_out, begins_chain: true })
+    }
+
+    /// Exchanges the state with what a plan holds, and tells the sink which tags come and go.
+    pub(crate) fn swap_receive(&mut self, step: &mut ReceiveStep, sink: &mut dyn TagSink) {
+        self.skipped.swap(&mut step.skipped, sink);
+        // Forwards, the new chain becomes current first and then advances; backwards the other way round.
+        let forwards = step.turn.as_ref().is_none_or(|turn| matches!(turn.lines, LineChange::Push(_)));
+        if !forwards {
+            self.swap_advance(step.advance.as_mut());
+        }
+        if let Some(turn) = &mut step.turn {
+            self.swap_turn(turn, sink);
+        }
+        if forwards {
+            self.swap_advance(step.advance.as_mut());
+        }
+        self.refresh_windows(sink);
+    }
+
+    fn swap_advance(&mut self, advance: Option<&mut Advance>) {
+        let index = self.current_index();
+        if let (Some(advance), Some(line)) = (advance, index.and_then(|index| self.lines.get_mut(index))) {
+            self.chain_key.swap(&mut advance.chain_key);
+            mem::swap(&mut line.next, &mut advance.next);
+        }
+    }
+
+    fn swap_turn(&mut self, turn: &mut ReceiveTurn, sink: &mut dyn TagSink) {
+        self.root_key.swap(&mut turn.root_key);
+        mem::swap(&mut self.remote, &mut turn.remote);
+        mem::swap(&mut self.sending, &mut turn.sending);
+        turn.lines = match mem::replace(&mut turn.lines, LineChange::Pop(None)) {
+            LineChange::Push(line) => {
+                self.swap_finished(&mut turn.finished);
+                let mut oldest = if self.lines.len() >= 3 { self.lines.pop_front() } else { None };
+                if let Some(oldest) = &mut oldest {
+                    self.first_line = self.first_line.saturating_add(1);
+                    oldest.window.clear(sink);
+                }
+                self.lines.push_back(line);
+                LineChange::Pop(oldest)
+            }
+            LineChange::Pop(oldest) => {
+                let newest = self.lines.pop_back();
+                if let Some(oldest) = oldest {
+                    self.first_line = self.first_line.saturating_sub(1);
+                    self.lines.push_front(oldest);
+                }
+                self.swap_finished(&mut turn.finished);
+                match newest {
+                    Some(mut newest) => {
+                        newest.window.clear(sink);
+                        LineChange::Push(newest)
+                    }
+                    None => LineChange::Pop(None),
+                }
+            }
+        };
+    }
+
+    /// Exchanges the position of the line that is current before the turn.
+    fn swap_finished(&mut self, finished: &mut u32) {
+        let index = self.current_index();
+        if let Some(line) = index.and_then(|index| self.lines.get_mut(index)) {
+            mem::swap(&mut line.next, finished);
+        }
+    }
+}
+
+/// Refuses positions beyond a chain's end and jumps beyond the bound.
+fn check_jump(end: u32, jump: u32) -> Result<(), ReceiveError> {
+    if end >= MAX_CHAIN_LEN {
+        return Err(ReceiveError::Violation);
+    }
+    if jump > MAX_JUMP { Err(ReceiveError::TooFarAhead) } else { Ok(()) }
+}
+
+/// Message keys that are passed over on the way.
+#[derive(Default)]
+struct Skip {
+    keys: Vec<SkippedKey>,
+    chains: Vec<(u64, ChainKeys)>,
+    /// Keys that no bound could have kept.
+    lost: u32,
+}
+
+impl Skip {
+    /// Derives the keys of a range and returns the chain key behind it. Only as many as could be kept are kept.
+    fn run(&mut self, chain: u64, line: &Line, context: &[u8; 32], start: &[u8; 32], range: Range<u32>) -> Guarded<32> {
+        let mut chain_key = copied(start);
+        if range.is_empty() {
+            return chain_key;
+        }
+        self.chains.push((chain, ChainKeys::derive(line.keys.secret().expose(), context)));
+        let keep_from = range.end.saturating_sub(u32::try_from(MAX_SKIPPED).unwrap_or(u32::MAX));
+        for n in range {
+            let step = kdf_ck(&chain_key);
+            chain_key = step.chain_key;
+            if n < keep_from {
+                self.lost = self.lost.saturating_add(1);
+            } else {
+                let key = Secret::new(&step.message_key);
+                self.keys.push(SkippedKey { tag: line.keys.tag(n), chain, n, key });
+            }
+        }
+        chain_key
+    }
+}

@@ -1,0 +1,166 @@
+//! One-time prekeys serve one introduction; prekeys expire; introductions are never accepted twice; notices come in time.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test is to fail loudly"
+)]
+
+use sceau::error::{OpenError, PreKeyError, SealError};
+use sceau::prekey::Rotation;
+use sceau::{Device, Event, Notice, PreKeyUpload, UnixTime};
+use sceau_testkit::Talk;
+use sceau_testkit::talk::{NOW, content, done};
+
+const DAY: u64 = 86_400;
+
+#[test]
+fn one_time_prekey_is_gone_after_its_introduction() {
+    let mut talk = Talk::new(1);
+    assert_eq!(talk.bob.prekey_status().one_time_left, 3);
+    let first = talk.from_alice(b"first");
+    let opened = done(talk.bob.open(&first, NOW).unwrap());
+    let Event::Message { from, status, .. } = &opened.event else { panic!("{opened:?}") };
+    assert_eq!(*from, talk.to_alice);
+    assert!(status.introduction && status.session.one_time_prekey && !status.session.confirmed && !status.verified);
+    assert!(opened.notices.contains(&Notice::NewPeer(talk.to_alice)));
+    assert!(opened.notices.contains(&Notice::FewPreKeys { left: 2 }));
+    assert_eq!(talk.bob.prekey_status().one_time_left, 2);
+    assert_eq!(talk.bob.prekey_status().introductions, 1);
+
+    // A second introduction with the same one-time prekey: of Alice's, restored to before she used it.
+    let mut rng = sceau_testkit::rng(9);
+    let mut twin = Talk::new(1);
+    let again = done(twin.alice.seal(twin.to_bob, b"again", NOW, &mut rng).unwrap());
+    assert_ne!(first, again);
+    assert_eq!(talk.bob_reads(&again), Err(OpenError::PreKeyGone));
+}
+
+#[test]
+fn one_bundle_uses_its_one_time_prekey_once() {
+    let mut talk = Talk::new(2);
+    let bundle = talk.directory.take_bundle();
+    done(talk.alice.add_peer(&bundle, NOW).unwrap());
+    let first = talk.from_alice(b"first");
+    talk.bob_reads(&first).unwrap();
+    // The application gives the same bundle again: the introduction goes without it, and works.
+    done(talk.alice.renew(talk.to_bob, &bundle, NOW, &mut talk.rng).unwrap());
+    assert!(!talk.alice.peer(talk.to_bob).unwrap().session.unwrap().one_time_prekey);
+    let second = talk.from_alice(b"second");
+    assert_eq!(talk.bob_reads(&second).unwrap(), b"second");
+}
+
+#[test]
+fn accepted_introduction_is_refused_after_its_session_is_gone() {
+    let mut talk = Talk::new(3);
+    let first = talk.from_alice(b"first");
+    talk.bob_reads(&first).unwrap();
+    assert_eq!(talk.bob_reads(&first), Err(OpenError::Duplicate));
+    done(talk.bob.drop_sessions(talk.to_alice).unwrap());
+    assert_eq!(talk.bob_reads(&first), Err(OpenError::Replayed));
+    done(talk.bob.delete_peer(talk.to_alice).unwrap());
+    assert_eq!(talk.bob_reads(&first), Err(OpenError::Replayed));
+    // The record outlives restarts and upkeep, as long as the signed prekey lives.
+    let mut bob = sceau_testkit::Disk::of(&talk.bob).restore();
+    done(bob.maintain(NOW.plus(59 * DAY)));
+    assert_eq!(bob.open(&first, NOW).err(), Some(OpenError::Replayed));
+    done(bob.maintain(NOW.plus(61 * DAY)));
+    assert_eq!(bob.prekey_status().signed_not_after, None);
+    assert_eq!(bob.open(&first, NOW).err(), Some(OpenError::PreKeyGone));
+}
+
+#[test]
+fn bundles_and_prekeys_have_their_time() {
+    let mut talk = Talk::new(4);
+    let bundle = talk.directory.take_bundle();
+    let end = NOW.plus(30 * DAY);
+    assert!(talk.alice.add_peer(&bundle, end).is_ok());
+    assert_eq!(talk.alice.add_peer(&bundle, end.plus(1)).err(), Some(PreKeyError::Expired));
+    let late = talk.alice.seal(talk.to_bob, b"x", end.plus(1), &mut talk.rng).err();
+    assert_eq!(late, Some(SealError::BundleExpired));
+    // An introduction made in time opens until the grace period is over, and not after.
+    let first = done(talk.alice.seal(talk.to_bob, b"x", end, &mut talk.rng).unwrap());
+    let grace_end = end.plus(30 * DAY);
+    assert_eq!(talk.bob.open(&first, grace_end.plus(1)).err(), Some(OpenError::PreKeyGone));
+    // Going back in time is no error.
+    assert_eq!(content(done(talk.bob.open(&first, UnixTime(1)).unwrap())), b"x");
+}
+
+#[test]
+fn rotation_and_revocation() {
+    let mut talk = Talk::new(5);
+    let first = talk.from_alice(b"first");
+    let same = done(talk.bob.publish_prekeys(1, NOW, &mut talk.rng).unwrap());
+    let expected = talk.directory.take_bundle();
+    assert_eq!(signed_part(same), signed_part_of(&expected), "not due");
+    let later = NOW.plus(16 * DAY);
+    let rotated = done(talk.bob.publish_prekeys(1, later, &mut talk.rng).unwrap());
+    assert_ne!(signed_part(rotated), signed_part_of(&expected), "half its life is over");
+    assert!(talk.bob.open(&first, later).is_ok(), "the old one is still there");
+    let pending = talk.bob.rotate_prekeys(2, Rotation::Revoke, later, &mut talk.rng).unwrap();
+    done(pending);
+    assert_eq!(talk.bob.prekey_status().one_time_left, 2);
+    assert_eq!(talk.bob_reads(&first), Err(OpenError::PreKeyGone), "revoked");
+}
+
+fn signed_part(mut upload: PreKeyUpload) -> Vec<u8> {
+    signed_part_of(&upload.take_bundle())
+}
+
+fn signed_part_of(bundle: &sceau::PreKeyBundle) -> Vec<u8> {
+    bundle.encode()[65..65 + 1676].to_vec()
+}
+
+#[test]
+fn blocked_peers_are_refused_and_wiped() {
+    let mut talk = Talk::confirmed(6);
+    let bundle = talk.directory.take_bundle();
+    done(talk.bob.block(talk.to_alice).unwrap());
+    assert!(talk.bob.peer(talk.to_alice).unwrap().blocked);
+    let sealed = talk.from_alice(b"x");
+    assert_eq!(talk.bob_reads(&sealed), Err(OpenError::Unknown), "its session is wiped");
+    assert_eq!(talk.bob.seal(talk.to_alice, b"x", NOW, &mut talk.rng).err(), Some(SealError::Blocked));
+    done(talk.alice.renew(talk.to_bob, &bundle, NOW, &mut talk.rng).unwrap());
+    let introduction = talk.from_alice(b"it is me");
+    assert_eq!(talk.bob_reads(&introduction), Err(OpenError::Blocked(talk.to_alice)));
+    let own = done(talk.alice.publish_prekeys(1, NOW, &mut talk.rng).unwrap()).take_bundle();
+    assert_eq!(talk.bob.add_peer(&own, NOW).err(), Some(PreKeyError::Blocked));
+    done(talk.bob.unblock(talk.to_alice).unwrap());
+    assert_eq!(talk.bob_reads(&introduction).unwrap(), b"it is me");
+}
+
+#[test]
+fn displaced_sessions_are_told_and_fade() {
+    let mut talk = Talk::confirmed(7);
+    let old = talk.from_alice(b"on the old session");
+    let bundle = talk.directory.take_bundle();
+    done(talk.alice.renew(talk.to_bob, &bundle, NOW, &mut talk.rng).unwrap());
+    let introduction = talk.from_alice(b"new");
+    let opened = done(talk.bob.open(&introduction, NOW).unwrap());
+    assert!(opened.notices.contains(&Notice::Displaced(talk.to_alice)), "{:?}", opened.notices);
+    assert_eq!(talk.bob.peer(talk.to_alice).unwrap().fading, 1);
+    assert_eq!(talk.bob_reads(&old).unwrap(), b"on the old session");
+    assert_eq!(done(talk.bob.maintain(NOW.plus(14 * DAY))), 0);
+    assert_eq!(done(talk.bob.maintain(NOW.plus(14 * DAY + 1))), 1, "it has faded");
+    assert_eq!(talk.bob.peer(talk.to_alice).unwrap().fading, 0);
+}
+
+#[test]
+fn sessions_with_a_peer_are_bounded() {
+    let mut talk = Talk::new(8);
+    let mut bundles = done(talk.bob.publish_prekeys(20, NOW, &mut talk.rng).unwrap());
+    for i in 0..12 {
+        done(talk.alice.renew(talk.to_bob, &bundles.take_bundle(), NOW, &mut talk.rng).unwrap());
+        let introduction = talk.from_alice(&[i]);
+        assert_eq!(talk.bob_reads(&introduction).unwrap(), [i]);
+    }
+    for device in [&talk.alice, &talk.bob] {
+        let peer = device.peers().next().unwrap();
+        assert_eq!(device.peer(peer).unwrap().fading, sceau::limits::MAX_FADING);
+    }
+    let restored: Device = sceau_testkit::Disk::of(&talk.bob).restore();
+    assert_eq!(restored.peer(talk.to_alice), talk.bob.peer(talk.to_alice));
+}
