@@ -21,7 +21,7 @@ pub const MIN_SEALED_LEN: usize = 640;
 /// Messages that one envelope may jump over. Each costs one key derivation, and only behind an authentic header.
 pub const MAX_JUMP: u32 = 65_536;
 
-/// Keys of skipped messages kept per session; the oldest go first. 2,000 keys are about 72 kB of state.
+/// Keys of skipped messages kept per session; the oldest go first. 2,000 keys are about 90 kB of state.
 pub const MAX_SKIPPED: usize = 2_000;
 
 /// Skipped keys in one stored record, so that using one key rewrites little.

@@ -14,6 +14,7 @@
 )]
 
 pub mod disk;
+pub mod fuzz;
 pub mod model;
 pub mod talk;
 

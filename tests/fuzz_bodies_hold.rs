@@ -1,0 +1,60 @@
+//! What the fuzzers assert, on mutations of genuine inputs and on random bytes.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test")]
+
+use proptest::prelude::*;
+use sceau_testkit::{Talk, fuzz};
+use std::sync::OnceLock;
+
+/// Genuine inputs: a bundle, an upload, an identity, envelopes, images, records.
+fn genuine() -> &'static Vec<Vec<u8>> {
+    static GENUINE: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    GENUINE.get_or_init(|| {
+        let mut talk = Talk::new(7);
+        let bundle = talk.directory.take_bundle().encode();
+        let upload = talk.directory.encode();
+        let introduction = talk.from_alice(b"first");
+        talk.bob_reads(&introduction).unwrap();
+        let skipped = talk.from_bob(b"skipped");
+        let reply = talk.from_bob(b"reply");
+        talk.alice_reads(&reply).unwrap();
+        let records: Vec<u8> = sceau_testkit::Disk::of(&talk.alice)
+            .records()
+            .iter()
+            .flat_map(|(key, bytes)| {
+                let len = u16::try_from(bytes.len()).unwrap().to_be_bytes();
+                [key.as_bytes().as_slice(), &len, bytes].concat()
+            })
+            .collect();
+        fuzz::images(&records);
+        let identity = talk.alice.identity();
+        let images = [identity.to_state().expose().to_vec(), identity.public().encode()];
+        [vec![bundle, upload, introduction, skipped, reply, records], images.to_vec()].concat()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn on_mutations(which in any::<prop::sample::Index>(), changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4), cut in any::<prop::sample::Index>(), cuts in any::<bool>()) {
+        let mut bytes = which.get(genuine()).clone();
+        for (place, value) in changes {
+            let place = place.index(bytes.len());
+            bytes[place] ^= value;
+        }
+        if cuts {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        // Alice's own envelopes of this talk are not Bob's of the fuzzers' talk: nothing opens.
+        fuzz::decode(&bytes);
+        fuzz::images(&bytes);
+    }
+
+    #[test]
+    fn on_random_bytes(bytes in prop::collection::vec(any::<u8>(), 0..700)) {
+        fuzz::decode(&bytes);
+        fuzz::images(&bytes);
+        fuzz::model(&bytes);
+    }
+}
