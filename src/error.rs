@@ -87,10 +87,10 @@ pub enum OpenError {
     Malformed(DecodeError),
     /// Forged or damaged. Drop it.
     Rejected,
-    /// Recognised by nobody here. Keep it for a bounded time and try again after an event that adds a session or a
-    /// chain, or search.
+    /// Recognised by nobody here. Search where that is cheap; else keep it for a bounded time and try again after
+    /// [`crate::Notice::NewChain`], or when more of the peer's messages have come: it may be far ahead.
     Unknown,
-    /// Opened before. Drop it.
+    /// Opened before, or its key was lost to the bound on skipped keys. Drop it.
     Duplicate,
     /// An introduction accepted before, whose session is gone. Drop it.
     Replayed,
@@ -100,10 +100,11 @@ pub enum OpenError {
     /// The signed prekey that it needs has accepted [`crate::limits::MAX_INTRODUCTIONS`]. Publish a new signed prekey;
     /// its author sees that no answer comes, and renews.
     PreKeyFull,
-    /// Authentic, but more than [`crate::limits::MAX_JUMP`] messages ahead. Renew the session with this peer.
+    /// Authentic, of the session that is sent on, but more than [`crate::limits::MAX_JUMP`] messages ahead. Renew the
+    /// session with this peer.
     TooFarAhead(Fingerprint),
-    /// Authentic, but of a state that no longer fits: one side fell back to an old image. Renew the session with this
-    /// peer.
+    /// Authentic, of the session that is sent on, but of a state that no longer fits: one side fell back to an old image.
+    /// Renew the session with this peer.
     Diverged(Fingerprint),
     /// Authentic, and against the protocol: the peer's software is at fault. Drop it.
     Violation(Fingerprint),

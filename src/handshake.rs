@@ -89,18 +89,17 @@ pub(crate) fn respond(
     prefix: &IntroductionPrefix<'_>,
 ) -> Option<Responded> {
     let signed = keys.signed;
-    let one_time = keys.one_time.map(|(id, stored)| (&stored.0, stored.0.public(id)));
     let dh1 = identity.agree(&prefix.ephemeral)?;
     let dh2 = signed.private.dh.agree(&prefix.ephemeral.0)?;
-    let dh3 = match &one_time {
-        Some((private, _)) => Some(private.dh.agree(&prefix.ephemeral.0)?),
+    let dh3 = match keys.one_time {
+        Some((_, stored)) => Some(stored.0.dh.agree(&prefix.ephemeral.0)?),
         None => None,
     };
-    let kem_seed = one_time.as_ref().map_or(&signed.private.kem, |(private, _)| &private.kem);
-    let shared = kem_seed.expand().decapsulate(prefix.ciphertext);
+    let kem = keys.one_time.map_or(&signed.private.kem, |(_, stored)| &stored.0.kem).expand();
+    let shared = kem.decapsulate(prefix.ciphertext);
 
-    let one_time_fields = one_time.as_ref().map(|(_, fields)| fields);
-    let th1 = transcript(identity.public(), &signed.public, one_time_fields, &prefix.ephemeral, prefix.ciphertext);
+    let one_time = keys.one_time.map(|(id, stored)| stored.0.public_with(id, &kem));
+    let th1 = transcript(identity.public(), &signed.public, one_time.as_ref(), &prefix.ephemeral, prefix.ciphertext);
     let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_deref(), &shared);
     let payload = open_identity(&keys.identity_key, &th1, prefix.encrypted_identity)?;
     if payload.created_at >= CREATED_AT_END {
@@ -160,8 +159,7 @@ fn open_identity(key: &[u8; 32], th1: &[u8; 32], sealed: &[u8; ENCRYPTED_IDENTIT
     IdentityPayload::decode(&payload).ok()
 }
 
-/// `rk0(32) || header_a(32) || header_b(32) = HKDF(salt = th2, ikm = k_next || dh4, label || fingerprint_A, 96)` and
-/// `context = SHA-256(label || th2 || fingerprint_A || fingerprint_B)`.
+/// `rk0(32) || header_a(32) || header_b(32) = HKDF(salt = th2, ikm = k_next || dh4, label || fingerprint_A, 96)`.
 fn session_secrets(
     th2: &[u8; 32],
     next: &[u8; 32],
@@ -171,6 +169,11 @@ fn session_secrets(
 ) -> InitialSecrets {
     let okm = kdf::derive::<96>(th2, &[next, dh4], Label::HandshakeSecrets, initiator.as_bytes());
     let [root_key, initiator_header, responder_header] = split(okm.as_slice());
-    let context = kdf::hash(Label::SessionContext, &[th2, initiator.as_bytes(), responder.as_bytes()]);
+    let context = context(th2, initiator, responder);
     InitialSecrets { root_key, initiator_header, responder_header, context }
+}
+
+/// What every message of a session is bound to: `SHA-256(label || th2 || fingerprint_A || fingerprint_B)`.
+pub(crate) fn context(th2: &[u8; 32], initiator: &Fingerprint, responder: &Fingerprint) -> [u8; 32] {
+    kdf::hash(Label::SessionContext, &[th2, initiator.as_bytes(), responder.as_bytes()])
 }

@@ -38,5 +38,4 @@ pub use rand_core;
 pub use state::Image;
 pub use wire::bundle::{OneTimePreKey, PreKeyBundle, PreKeyUpload, SignedPreKey};
 pub use wire::envelope::Envelope;
-pub use wire::introduction::IntroductionId;
 pub use wire::sealed::Tag;

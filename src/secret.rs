@@ -4,7 +4,6 @@
 
 use alloc::boxed::Box;
 use core::fmt;
-use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 /// Secret bytes that live for one call, wiped when they go out of scope.
@@ -57,12 +56,6 @@ impl<const N: usize> Drop for Secret<N> {
     }
 }
 
-impl<const N: usize> ConstantTimeEq for Secret<N> {
-    fn ct_eq(&self, other: &Self) -> subtle::Choice {
-        self.0.as_slice().ct_eq(other.0.as_slice())
-    }
-}
-
 impl<const N: usize> fmt::Debug for Secret<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secret<{N}>")
@@ -107,11 +100,5 @@ mod tests {
         let mut guard = Zeroizing::new([2; 4]);
         secret.swap(&mut guard);
         assert_eq!((secret.expose(), &*guard), (&[2; 4], &[1; 4]));
-    }
-
-    #[test]
-    fn equality_is_by_content() {
-        assert!(bool::from(Secret::new(&[1; 4]).ct_eq(&Secret::new(&[1; 4]))));
-        assert!(!bool::from(Secret::new(&[1; 4]).ct_eq(&Secret::new(&[1, 1, 1, 0]))));
     }
 }

@@ -164,3 +164,62 @@ fn sessions_with_a_peer_are_bounded() {
     let restored: Device = sceau_testkit::Disk::of(&talk.bob).restore();
     assert_eq!(restored.peer(talk.to_alice), talk.bob.peer(talk.to_alice));
 }
+
+/// A peer that does not answer, for a year and through many renewals, does not cost the session that works.
+#[test]
+fn unanswered_renewals_keep_the_confirmed_session() {
+    let mut talk = Talk::confirmed(9);
+    let waiting = talk.from_bob(b"waiting");
+    let mut bundles = done(talk.bob.publish_prekeys(20, NOW, &mut talk.rng).unwrap());
+    for i in 0..10 {
+        // A clock that goes backwards is no reason either.
+        let then = UnixTime(NOW.0 - i * DAY);
+        done(talk.alice.renew(talk.to_bob, &bundles.take_bundle(), then, &mut talk.rng).unwrap());
+    }
+    done(talk.alice.maintain(NOW.plus(365 * DAY)));
+    assert_eq!(talk.alice_reads(&waiting).unwrap(), b"waiting");
+}
+
+#[test]
+fn publishing_deletes_what_is_past_its_time() {
+    let mut talk = Talk::new(10);
+    let later = NOW.plus(400 * DAY);
+    done(talk.bob.publish_prekeys(1_000, later, &mut talk.rng).unwrap());
+    assert_eq!(talk.bob.prekey_status().one_time_left, 1_000);
+}
+
+#[test]
+fn replayed_divergence_asks_for_one_renewal() {
+    let mut talk = Talk::confirmed(11);
+    let old = sceau_testkit::Disk::of(&talk.alice);
+    let reply = talk.from_bob(b"a turn");
+    talk.alice_reads(&reply).unwrap();
+    let first = talk.from_alice(b"one future");
+    talk.bob_reads(&first).unwrap();
+    // Alice falls back, follows the same turn again, and takes another future.
+    talk.alice = old.restore();
+    talk.alice_reads(&reply).unwrap();
+    talk.from_alice(b"zero");
+    let diverging = talk.from_alice(b"another future");
+    assert_eq!(talk.bob_reads(&diverging), Err(OpenError::Diverged(talk.to_alice)));
+    let bundle = done(talk.alice.publish_prekeys(1, NOW, &mut talk.rng).unwrap()).take_bundle();
+    done(talk.bob.renew(talk.to_alice, &bundle, NOW, &mut talk.rng).unwrap());
+    assert_eq!(talk.bob_reads(&diverging), Err(OpenError::Rejected), "the session in use is another one");
+    let renewed = talk.from_bob(b"renewed");
+    assert_eq!(talk.alice_reads(&renewed).unwrap(), b"renewed");
+}
+
+/// An expired one-time prekey in a stale directory does not keep people from writing.
+#[test]
+fn expired_one_time_prekey_is_left_out() {
+    let mut talk = Talk::new(12);
+    let mut policy = talk.bob.policy().clone();
+    policy.prekeys.one_time = DAY;
+    talk.bob.set_policy(policy);
+    let bundle = done(talk.bob.publish_prekeys(1, NOW, &mut talk.rng).unwrap()).take_bundle();
+    let later = NOW.plus(2 * DAY);
+    done(talk.alice.add_peer(&bundle, later).unwrap());
+    let envelope = done(talk.alice.seal(talk.to_bob, b"x", later, &mut talk.rng).unwrap());
+    assert!(!talk.alice.peer(talk.to_bob).unwrap().session.unwrap().one_time_prekey);
+    assert_eq!(content(done(talk.bob.open(&envelope, later).unwrap())), b"x");
+}

@@ -126,7 +126,7 @@ fn size_of_a_session() {
     };
     let mut talk = Talk::new(4);
     let first = talk.from_alice(b"first");
-    assert_eq!(session_record(&talk.alice), 2 + 10 + 64 + 40 + 4 + 1954 + 278, "unanswered introduction");
+    assert_eq!(session_record(&talk.alice), 2 + 10 + 64 + 40 + 4 + 1954 + 282, "unanswered introduction");
     talk.bob_reads(&first).unwrap();
     for _ in 0..1_000 {
         let reply = talk.from_bob(b"reply");
@@ -134,9 +134,9 @@ fn size_of_a_session() {
         let next = talk.from_alice(b"next");
         talk.bob_reads(&next).unwrap();
     }
-    assert_eq!(session_record(&talk.alice), 502, "after 1,000 turns, having sent last");
-    assert_eq!(session_record(&talk.bob), 402, "after 1,000 turns, having received last");
-    const { assert!(502 <= Session::MAX_STATE_LEN) }
+    assert_eq!(session_record(&talk.alice), 506, "after 1,000 turns, having sent last");
+    assert_eq!(session_record(&talk.bob), 406, "after 1,000 turns, having received last");
+    const { assert!(506 <= Session::MAX_STATE_LEN) }
 }
 
 /// The layers below have images too.
@@ -153,19 +153,54 @@ fn layers_restore_from_their_images() {
     let bundle = prekeys.publish(&bob, 2, Rotation::IfDue, &lifetimes, now, &mut rng).unwrap().take_bundle();
     let bundle = VerifiedPreKeyBundle::verify(bundle, now).unwrap();
     let mut session = Session::initiate(&alice, &bundle, 1, &mut rng).unwrap();
-    session = Session::from_state(session.to_state().expose()).unwrap();
+    session = Session::from_state(session.to_state().expose(), alice.fingerprint()).unwrap();
     let bytes = session.seal(b"x", Padding::default(), &mut rng).unwrap();
     let mut prekeys = PreKeyStore::from_state(prekeys.to_state().expose()).unwrap();
     let envelope = Envelope::parse(&bytes).unwrap();
-    let (responder, _) = Session::accept(&bob, &prekeys, &envelope, &lifetimes, now).unwrap().settle(&mut prekeys);
+    let accept = |prekeys: &PreKeyStore| Session::accept(&bob, prekeys, &envelope, &lifetimes, now);
+    let (first, second) = (accept(&prekeys).unwrap(), accept(&prekeys).unwrap());
+    let (responder, _) = first.settle(&mut prekeys).unwrap();
+    assert!(second.settle(&mut prekeys).is_err(), "one introduction makes one session");
     let prekeys = PreKeyStore::from_state(prekeys.to_state().expose()).unwrap();
     assert_eq!(prekeys.one_time_left(), 1);
-    let again = Session::accept(&bob, &prekeys, &envelope, &lifetimes, now).err();
+    let again = accept(&prekeys).err();
     assert_eq!(again, Some(sceau::error::OpenError::Replayed));
     let image = responder.to_state();
-    assert_eq!(Session::from_state(image.expose()).unwrap().to_state().expose(), image.expose());
+    assert_eq!(Session::from_state(image.expose(), bob.fingerprint()).unwrap().to_state().expose(), image.expose());
     for len in 0..image.expose().len() {
-        assert!(Session::from_state(&image.expose()[..len]).is_err());
+        assert!(Session::from_state(&image.expose()[..len], bob.fingerprint()).is_err());
     }
     done(Device::generate(&mut rng).maintain(now));
+}
+
+/// Without the record of introductions an introduction could be accepted again; with another peer's identity a session
+/// would speak for it; with a key missing, a message could never be opened. All of that is noticed.
+#[test]
+fn records_that_lie_are_refused() {
+    let mut talk = Talk::new(6);
+    let first = talk.from_alice(b"first");
+    let skipped = talk.from_alice(b"skipped");
+    let second = talk.from_alice(b"second");
+    for envelope in [&first, &second] {
+        talk.bob_reads(envelope).unwrap();
+    }
+    let whole = state(&talk.bob);
+    let restore = |disk: &Disk| Device::restore(disk.records().iter().map(|(key, bytes)| (*key, bytes))).map(|_| ());
+    assert_eq!(restore(&whole), Ok(()));
+    for kind in [4, 7] {
+        let mut without = whole.clone();
+        without.records_mut().retain(|key, _| key.as_bytes()[0] != kind);
+        assert!(restore(&without).is_err(), "without records of kind {kind}");
+    }
+    // Carol is a peer too; Alice's session is made hers.
+    let mut carol = Device::generate(&mut talk.rng);
+    let now = sceau_testkit::talk::NOW;
+    let bundle = done(carol.publish_prekeys(1, now, &mut talk.rng).unwrap()).take_bundle();
+    done(talk.bob.add_peer(&bundle, now).unwrap());
+    let mut lying = state(&talk.bob);
+    assert_eq!(restore(&lying), Ok(()));
+    let session = lying.records_mut().iter_mut().find(|(key, _)| key.as_bytes()[0] == 6).unwrap().1;
+    session[12..76].copy_from_slice(&carol.identity_key().encode());
+    assert!(restore(&lying).is_err());
+    assert_eq!(talk.bob_reads(&skipped).unwrap(), b"skipped");
 }

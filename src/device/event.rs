@@ -4,6 +4,7 @@ use crate::keys::{Fingerprint, IdentityKey, SessionId, UnixTime};
 use crate::session::SessionStatus;
 use crate::wire::sealed::Tag;
 use alloc::vec::Vec;
+use core::fmt;
 
 /// What an envelope was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub struct Opened {
 }
 
 /// What a peer sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// A message for people.
@@ -34,7 +35,8 @@ pub enum Event {
     Receipt {
         /// Who read them.
         from: Fingerprint,
-        /// The messages' names, as [`crate::Envelope::tag`] gives them to whoever sealed them.
+        /// The messages' names, as [`crate::Envelope::tag`] gives them to whoever sealed them. Take one only for a
+        /// message that was sealed for this peer: a peer can name any tag that it has seen.
         tags: Vec<Tag>,
     },
     /// Something between the devices; nothing to show.
@@ -42,6 +44,23 @@ pub enum Event {
         /// Whose device spoke.
         from: Fingerprint,
     },
+}
+
+impl fmt::Debug for Event {
+    /// The content's length only: a log is not the place for it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message { from, tag, content, status } => f
+                .debug_struct("Message")
+                .field("from", from)
+                .field("tag", tag)
+                .field("content_len", &content.len())
+                .field("status", status)
+                .finish(),
+            Self::Receipt { from, tags } => f.debug_struct("Receipt").field("from", from).field("tags", tags).finish(),
+            Self::Control { from } => f.debug_struct("Control").field("from", from).finish(),
+        }
+    }
 }
 
 /// What protects a message.
@@ -99,7 +118,8 @@ pub struct OwedId(pub(super) SessionId);
 pub enum Search<'a> {
     /// In the sessions with these peers.
     Peers(&'a [Fingerprint]),
-    /// In at most so many sessions, in no particular order.
+    /// In at most so many sessions, in no particular order, always the same ones. With more sessions than that, name
+    /// peers.
     UpTo(usize),
 }
 

@@ -45,7 +45,8 @@ impl Device {
     ) -> Result<Pending<'_, PreKeyUpload>, PreKeyError> {
         let (changes, upload) =
             self.prekeys.plan_publish(&self.identity, count, rotation, &self.policy.prekeys, now, rng)?;
-        let plan = changes.into_iter().map(Change::PreKey).collect();
+        let expired = self.prekeys.plan_expire(&self.policy.prekeys, now, |id| self.sessions.contains_key(id));
+        let plan = expired.into_iter().chain(changes).map(Change::PreKey).collect();
         Ok(Pending::new(self, plan, upload))
     }
 
@@ -114,7 +115,8 @@ impl Device {
     /// # Errors
     /// [`UnknownPeer`].
     pub fn block(&mut self, peer: Fingerprint) -> Result<Pending<'_, ()>, UnknownPeer> {
-        self.change_peer(peer, |peer| peer.blocked = true, true)
+        let block = |peer: &mut Peer| (peer.blocked, peer.floor) = (true, None);
+        self.change_peer(peer, block, true)
     }
 
     /// Lets a blocked peer introduce itself again.
@@ -165,12 +167,18 @@ impl Device {
     // --- Upkeep --------------------------------------------------------------------------------------------------
 
     /// Deletes what has had its time: prekeys past their end and grace, sessions that have faded long enough, records
-    /// of introductions that nothing refers to any more. Call it once a day. The result is the number of deletions.
+    /// of introductions that nothing refers to any more. Call it once a day: nothing fades by itself. The result is the number of deletions.
     pub fn maintain(&mut self, now: UnixTime) -> Pending<'_, usize> {
         let faded: BTreeSet<SessionId> = self
             .sessions
             .iter()
             .filter(|(_, held)| held.standing.fading_since.is_some_and(|since| now > since.plus(self.policy.fading)))
+            // While an introduction is unanswered, the best confirmed session is all there is.
+            .filter(|(id, held)| {
+                let peer = held.session.peer_fingerprint();
+                let answered = self.best_session(peer).is_some_and(|(_, best)| best.session.status().confirmed);
+                answered || self.best_confirmed(peer) != Some(**id)
+            })
             .map(|(id, _)| *id)
             .collect();
         let is_alive = |id: &SessionId| self.sessions.contains_key(id) && !faded.contains(id);

@@ -138,6 +138,14 @@ impl Device {
         self.sessions_with(peer).max_by_key(|(_, held)| held.session.rank())
     }
 
+    /// The confirmed session of the greatest rank: what there is to fall back on while an introduction is unanswered.
+    fn best_confirmed(&self, peer: Fingerprint) -> Option<SessionId> {
+        self.sessions_with(peer)
+            .filter(|(_, held)| held.session.status().confirmed)
+            .max_by_key(|(_, held)| held.session.rank())
+            .map(|(id, _)| *id)
+    }
+
     fn best_rank(&self, peer: Fingerprint) -> Option<Rank> {
         self.best_session(peer).map(|(_, held)| held.session.rank())
     }

@@ -57,11 +57,11 @@ impl Device {
                 None => self.plan_accept(&opening, now),
             };
         }
+        let search = search.ok_or(OpenError::Unknown)?;
         let opening = Opening::new(&envelope);
         match search {
-            None => Err(OpenError::Unknown),
-            Some(Search::UpTo(count)) => self.plan_search(self.sessions.iter().take(count), &opening),
-            Some(Search::Peers(peers)) => {
+            Search::UpTo(count) => self.plan_search(self.sessions.iter().take(count), &opening),
+            Search::Peers(peers) => {
                 let sessions = peers.iter().flat_map(|peer| self.sessions_with(*peer));
                 let sessions = sessions.filter_map(|(id, _)| self.sessions.get_key_value(id));
                 self.plan_search(sessions, &opening)
@@ -83,7 +83,7 @@ impl Device {
             match planned {
                 // Another session may have the same tag.
                 Err(OpenError::Rejected) => result = Some(Err(OpenError::Rejected)),
-                Err(error) => return Some(Err(error)),
+                Err(error) => return Some(Err(self.advise(id, error))),
                 Ok(planned) => return Some(self.plan_opened(id, held, planned, envelope.is_introduction())),
             }
         }
@@ -96,7 +96,7 @@ impl Device {
         match held.session.plan_search(opening) {
             Ok(planned) => self.plan_opened(id, held, planned, true),
             Err(OpenError::Unknown) => Err(OpenError::Rejected),
-            Err(error) => Err(error),
+            Err(error) => Err(self.advise(id, error)),
         }
     }
 
@@ -109,10 +109,23 @@ impl Device {
             match held.session.plan_search(opening) {
                 Ok(planned) => return self.plan_opened(*id, held, planned, false),
                 Err(OpenError::Unknown) => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.advise(*id, error)),
             }
         }
         Err(OpenError::Unknown)
+    }
+
+    /// Only a session that is sent on is worth renewing: an envelope of another one, replayed for ever, must not ask for
+    /// a renewal each time.
+    fn advise(&self, id: SessionId, error: OpenError) -> OpenError {
+        match error {
+            OpenError::TooFarAhead(peer) | OpenError::Diverged(peer)
+                if self.best_session(peer).is_none_or(|(best, _)| *best != id) =>
+            {
+                OpenError::Rejected
+            }
+            error => error,
+        }
     }
 
     /// A message of a session that is there.
@@ -146,19 +159,22 @@ impl Device {
     /// A new introduction.
     fn plan_accept(&self, opening: &Opening<'_>, now: UnixTime) -> Result<Planned, OpenError> {
         let lifetimes = &self.policy.prekeys;
-        let accepted = Session::accept_new(&self.identity, &self.prekeys, opening, lifetimes, now)?;
+        let admit = |peer: &Fingerprint| match self.peers.get(peer) {
+            Some(known) if known.blocked => Err(OpenError::Blocked(*peer)),
+            _ => Ok(()),
+        };
+        let accepted = Session::accept_new(&self.identity, &self.prekeys, opening, lifetimes, now, admit)?;
         let Accepted { session, opened, changes: prekeys } = accepted;
+        if self.sessions.contains_key(&session.id()) {
+            return Err(OpenError::Replayed);
+        }
         let (id, peer, status) = (session.id(), session.peer_fingerprint(), session.status());
         let mut notices = Vec::from([Notice::NewChain(peer)]);
         let new_peer = Peer::new(*session.peer());
-        let known = match self.peers.get(&peer) {
-            Some(known) if known.blocked => return Err(OpenError::Blocked(peer)),
-            Some(known) => known,
-            None => {
-                notices.push(Notice::NewPeer(peer));
-                &new_peer
-            }
-        };
+        let known = self.peers.get(&peer).map_or(&new_peer, |known| known);
+        if !self.peers.contains_key(&peer) {
+            notices.push(Notice::NewPeer(peer));
+        }
         let joining = self.plan_join(session, now);
         let mut changes = joining.changes;
         if joining.displaced {

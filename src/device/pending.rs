@@ -43,7 +43,8 @@ impl<'d, T> Pending<'d, T> {
     /// device has changed and the result is given: only now can an envelope leave, or a message be shown.
     ///
     /// # Errors
-    /// Whatever `store` returns. The device has not changed.
+    /// Whatever `store` returns. The device has not changed. When a store can't say whether it has written (a connection
+    /// lost while committing), drop the device and restore it from what the store then holds.
     pub fn commit<E>(self, store: impl FnOnce(&Changes) -> Result<(), E>) -> Result<T, E> {
         let applied = Applied::new(self.device, self.plan);
         let changes = applied.device.changes(&applied.rows);

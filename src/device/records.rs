@@ -307,14 +307,21 @@ impl Device {
     /// Checks what binds records to each other, and builds what is derived from them.
     fn finish_restore(&mut self) -> Result<(), StateError> {
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        let own = self.fingerprint();
         for id in ids {
             let held = self.sessions.get_mut(&id).ok_or(StateError::Inconsistent)?;
-            held.session.finish_restore()?;
+            held.session.finish_restore(own)?;
             let peer = self.peers.get(&held.session.peer_fingerprint()).ok_or(StateError::Inconsistent)?;
             if peer.blocked {
                 return Err(StateError::Inconsistent);
             }
             self.derive_with(id);
+        }
+        // Without its entry in the record, the introduction that made a session could be accepted again.
+        let introduced: BTreeSet<SessionId> = self.prekeys.record().iter().map(|(_, entry)| entry.session).collect();
+        let recorded = |held: &Held| held.session.status().initiator || introduced.contains(&held.session.id());
+        if !self.sessions.values().all(|held| recorded(held)) {
+            return Err(StateError::Inconsistent);
         }
         for peer in self.peers.keys() {
             let best = self.best_session(*peer).map(|(id, _)| id);

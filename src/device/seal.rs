@@ -152,19 +152,16 @@ impl Device {
         rng: &mut R,
     ) -> Result<(Session, Change), SealError> {
         let fingerprint = peer.fingerprint();
-        let bundle = peer.bundle().ok_or(SealError::BundleNeeded)?;
-        if now > bundle.not_after() {
-            return Err(SealError::BundleExpired);
-        }
+        let bundle = peer.bundle().ok_or(SealError::BundleNeeded)?.at(now).ok_or(SealError::BundleExpired)?;
         let known = self.best_rank(fingerprint).max(peer.floor);
         let above = known.map_or(0, |rank| rank.created_at.saturating_add(1));
-        let session = Session::initiate(&self.identity, bundle, now.0.max(above), rng)?;
+        let session = Session::initiate(&self.identity, &bundle, now.0.max(above), rng)?;
         peer.use_bundle();
         Ok((session, Change::Peer(fingerprint, Some(Box::new(peer)))))
     }
 
     /// Plans to let a session join those with its peer: the best one is sent on, the others fade, and the one that has
-    /// faded longest goes when there are too many.
+    /// faded longest goes when there are too many. Never the best confirmed one: the new one may stay unanswered.
     pub(super) fn plan_join(&self, session: Session, now: UnixTime) -> Joining {
         let peer = session.peer_fingerprint();
         let best = self.best_session(peer);
@@ -177,9 +174,17 @@ impl Device {
         }
         let owes_rank = !is_best && self.rank_to_tell(peer).is_some();
         let surplus = self.sessions_with(peer).count().saturating_sub(MAX_FADING);
-        let mut fading: Vec<_> =
-            self.sessions_with(peer).filter(|(id, _)| is_best || best.is_none_or(|(best, _)| best != *id)).collect();
-        fading.sort_by_key(|(_, held)| (held.standing.fading_since.unwrap_or(now), held.session.rank()));
+        let best_id = best.map(|(id, _)| *id);
+        let keeper = self.best_confirmed(peer);
+        let mut fading: Vec<_> = self
+            .sessions_with(peer)
+            .filter(|(id, _)| keeper != Some(**id) && (is_best || best_id != Some(**id)))
+            .collect();
+        // The one that is outranked only now comes last, whatever the clock says.
+        fading.sort_by_key(|(_, held)| {
+            let since = held.standing.fading_since;
+            (since.is_none(), since, held.session.rank())
+        });
         changes.extend(fading.into_iter().take(surplus).map(|(id, _)| Change::Session(*id, None)));
         let standing = Standing { fading_since: (!is_best).then_some(now), owes_rank };
         let id = session.id();

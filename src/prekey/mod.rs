@@ -21,17 +21,16 @@ pub struct VerifiedPreKeyBundle {
 }
 
 impl VerifiedPreKeyBundle {
-    /// Checks a bundle: both signatures, both KEM keys, both dates.
+    /// Checks a bundle: both signatures, both KEM keys, both dates. A one-time prekey that is past its time is left out:
+    /// the signed one is there for when none is left.
     ///
     /// That the identity is the person's own is not checked here: people compare fingerprints.
     ///
     /// # Errors
     /// [`PreKeyError::Expired`], [`PreKeyError::Signature`] or [`PreKeyError::Key`].
-    pub fn verify(bundle: PreKeyBundle, now: UnixTime) -> Result<Self, PreKeyError> {
+    pub fn verify(mut bundle: PreKeyBundle, now: UnixTime) -> Result<Self, PreKeyError> {
         let check = |fields: &PreKeyFields, signed: bool| {
-            if now > fields.not_after {
-                Err(PreKeyError::Expired)
-            } else if !signed {
+            if !signed {
                 Err(PreKeyError::Signature)
             } else if !kem::is_valid_public(&fields.kem) {
                 Err(PreKeyError::Key)
@@ -39,10 +38,14 @@ impl VerifiedPreKeyBundle {
                 Ok(())
             }
         };
+        if now > bundle.signed.not_after() {
+            return Err(PreKeyError::Expired);
+        }
         check(&bundle.signed.fields, bundle.signed.is_signed_by(&bundle.identity))?;
         if let Some(one_time) = &bundle.one_time {
             check(&one_time.fields, one_time.is_signed_by(&bundle.identity))?;
         }
+        bundle.one_time = bundle.one_time.filter(|one_time| now <= one_time.not_after());
         Ok(Self::trusted(bundle))
     }
 
@@ -64,8 +67,14 @@ impl VerifiedPreKeyBundle {
 
     /// The last moment at which it may be used.
     pub fn not_after(&self) -> UnixTime {
-        let signed = self.bundle.signed.not_after();
-        self.bundle.one_time.as_ref().map_or(signed, |one_time| one_time.not_after().min(signed))
+        self.bundle.signed.not_after()
+    }
+
+    /// The bundle as it is worth now: without a one-time prekey past its time; `None` when all of it is.
+    pub(crate) fn at(&self, now: UnixTime) -> Option<Self> {
+        let mut current = self.clone();
+        current.bundle.one_time = current.bundle.one_time.filter(|one_time| now <= one_time.not_after());
+        (now <= self.not_after()).then_some(current)
     }
 
     /// Whether an introduction with it uses a one-time prekey.

@@ -2,7 +2,7 @@
 
 use crate::codec::{Reader, Write};
 use crate::crypto::dh::DhPrivate;
-use crate::crypto::kem::KemSeed;
+use crate::crypto::kem::{KemKeyPair, KemSeed};
 use crate::error::{DecodeError, PreKeyError, StateError};
 use crate::identity::IdentityKeyPair;
 use crate::keys::{DhPublic, SessionId, UnixTime};
@@ -69,8 +69,18 @@ impl PreKeyPrivate {
     }
 
     pub(crate) fn public(&self, id: u32) -> PreKeyFields {
+        self.public_with(id, &self.kem.expand())
+    }
+
+    /// The same for whoever has the expanded key pair.
+    pub(crate) fn public_with(&self, id: u32, kem: &KemKeyPair) -> PreKeyFields {
         let dh = DhPublic(self.dh.public());
-        PreKeyFields { id, dh, kem: Box::new(*self.kem.expand().public()), not_after: self.not_after }
+        PreKeyFields { id, dh, kem: Box::new(*kem.public()), not_after: self.not_after }
+    }
+
+    /// Whether it is past its end and its grace.
+    fn is_dead(&self, lifetimes: &PreKeyLifetimes, now: UnixTime) -> bool {
+        now > self.not_after.plus(lifetimes.grace)
     }
 
     fn write(&self, out: &mut GuardedVec) {
@@ -132,7 +142,7 @@ impl PreKeyStore {
         Self::default()
     }
 
-    /// Makes `count` one-time prekeys, and a signed one when `rotation` asks for it. Draws, for the signed prekey and then for each
+    /// Deletes prekeys past their end and grace, makes `count` one-time prekeys, and a signed one when `rotation` asks for it. Draws, for the signed prekey and then for each
     /// one-time prekey: an id (4 bytes, again while 0 or in use), the X25519 private key (32), the KEM seed (64).
     ///
     /// # Errors
@@ -178,6 +188,10 @@ impl PreKeyStore {
         self.signed.iter().max_by_key(|(_, signed)| signed.generation).map(|(id, signed)| (*id, &**signed))
     }
 
+    pub(crate) fn has_one_time(&self, id: u32) -> bool {
+        self.one_time.contains_key(&id)
+    }
+
     pub(crate) fn record(&self) -> &IntroductionRecord {
         &self.introductions
     }
@@ -192,11 +206,14 @@ impl PreKeyStore {
         rng: &mut R,
     ) -> Result<(Vec<PreKeyChange>, PreKeyUpload), PreKeyError> {
         let revoke = rotation == Rotation::Revoke;
-        let (held_signed, held_one_time) = if revoke { (0, 0) } else { (self.signed.len(), self.one_time.len()) };
+        // What is revoked or past its end takes no room.
+        let held = |private: &PreKeyPrivate| !revoke && !private.is_dead(lifetimes, now);
+        let held_signed = self.signed.values().filter(|signed| held(&signed.private)).count();
+        let held_one_time = self.one_time.values().filter(|one_time| held(&one_time.0)).count();
         if held_one_time.saturating_add(count) > MAX_ONE_TIME_PREKEYS {
             return Err(PreKeyError::TooMany);
         }
-        let mut changes = if revoke { self.plan_revoke() } else { Vec::new() };
+        let mut changes = if revoke { self.plan_revoke() } else { self.plan_expire_prekeys(lifetimes, now) };
         let half_life = now.plus(lifetimes.signed / 2);
         let signed = match self.current() {
             Some((id, current))
@@ -241,17 +258,21 @@ impl PreKeyStore {
         now: UnixTime,
         is_alive: impl Fn(&SessionId) -> bool,
     ) -> Vec<PreKeyChange> {
-        let dead = |private: &PreKeyPrivate| now > private.not_after.plus(lifetimes.grace);
-        let signed = self.signed.iter().filter(|(_, signed)| dead(&signed.private));
-        let one_time = self.one_time.iter().filter(|(_, one_time)| dead(&one_time.0));
+        let mut changes = self.plan_expire_prekeys(lifetimes, now);
         let introductions = self.introductions.iter().filter(|(_, entry)| {
-            self.signed.get(&entry.block.signed_id).is_none_or(|signed| dead(&signed.private))
-                && !is_alive(&entry.session)
+            let signed = self.signed.get(&entry.block.signed_id);
+            signed.is_none_or(|signed| signed.private.is_dead(lifetimes, now)) && !is_alive(&entry.session)
         });
+        changes.extend(introductions.map(|(id, _)| PreKeyChange::Introduction(*id, None)));
+        changes
+    }
+
+    fn plan_expire_prekeys(&self, lifetimes: &PreKeyLifetimes, now: UnixTime) -> Vec<PreKeyChange> {
+        let signed = self.signed.iter().filter(|(_, signed)| signed.private.is_dead(lifetimes, now));
+        let one_time = self.one_time.iter().filter(|(_, one_time)| one_time.0.is_dead(lifetimes, now));
         signed
             .map(|(id, _)| PreKeyChange::Signed(*id, None))
             .chain(one_time.map(|(id, _)| PreKeyChange::OneTime(*id, None)))
-            .chain(introductions.map(|(id, _)| PreKeyChange::Introduction(*id, None)))
             .collect()
     }
 
@@ -269,7 +290,7 @@ impl PreKeyStore {
         lifetimes: &PreKeyLifetimes,
         now: UnixTime,
     ) -> Option<ResponderKeys<'_>> {
-        let in_time = |private: &PreKeyPrivate| now <= private.not_after.plus(lifetimes.grace);
+        let in_time = |private: &PreKeyPrivate| !private.is_dead(lifetimes, now);
         let signed = self.signed.get(&prefix.signed_id).filter(|signed| in_time(&signed.private))?;
         let one_time = match prefix.one_time_id {
             None => None,

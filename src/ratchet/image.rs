@@ -5,7 +5,7 @@ use crate::crypto::aead;
 use crate::crypto::dh::DhPrivate;
 use crate::error::DecodeError;
 use crate::keys::{DhKeyPair, DhPublic};
-use crate::limits::MAX_CHAIN_LEN;
+use crate::limits::{MAX_CHAIN_LEN, MAX_SKIPPED};
 use crate::ratchet::chain::{ChainKeys, HeaderSecret};
 use crate::ratchet::skipped::SkippedKeys;
 use crate::ratchet::state::{Line, Ratchet, Sending};
@@ -14,7 +14,7 @@ use alloc::collections::VecDeque;
 
 impl Ratchet {
     /// Longest image, skipped keys apart.
-    pub(crate) const MAX_STATE_LEN: usize = 32 + 32 + 32 + 1 + 104 + 32 + 8 + 1 + 3 * 36 + 32;
+    pub(crate) const MAX_STATE_LEN: usize = 32 + 32 + 32 + 1 + 104 + 32 + 8 + 1 + 3 * 36 + 32 + 4;
 
     /// Writes everything but the skipped keys:
     ///
@@ -24,6 +24,7 @@ impl Ratchet {
     ///   or 1(1) || ratchet private key(32) || header secret(32) || ck(32) || n(4) || pn(4)      active
     ///   || next sending header secret(32) || number of the first line(8) || lines(1: 1, 2 or 3)
     ///   || (header secret(32) || next(4)) each || receiving ck(32) if there are 2 lines or more
+    ///   || number of skipped keys(4)
     /// ```
     pub(crate) fn write(&self, out: &mut GuardedVec) {
         out.bytes(&self.context);
@@ -53,6 +54,7 @@ impl Ratchet {
         if self.lines.len() >= 2 {
             out.bytes(self.chain_key.expose());
         }
+        out.count(self.skipped.len());
     }
 
     /// Reads what [`Self::write`] wrote. Skipped keys come afterwards, then [`Self::finish_restore`].
@@ -90,7 +92,16 @@ impl Ratchet {
             lines.push_back(line);
         }
         let chain_key = if count >= 2 { Secret::new(reader.array()?) } else { Secret::new(&[0; 32]) };
-        let skipped = SkippedKeys::default();
+        let skipped = SkippedKeys::expecting(reader.count(MAX_SKIPPED)?);
+        // Nothing was received yet: nothing was sent before this chain.
+        let first_chain = match &sending {
+            Sending::Idle { previous_chain_len } | Sending::Active { previous_chain_len, .. } => {
+                *previous_chain_len == 0
+            }
+        };
+        if count == 1 && !first_chain {
+            return Err(DecodeError::Invalid);
+        }
         Ok(Self { context, root_key, remote, sending, next_send, lines, first_line, chain_key, skipped })
     }
 
@@ -107,7 +118,7 @@ impl Ratchet {
                     entry.n < line.next && aead::equal(line.keys.secret().expose(), keys.secret().expose())
                 })
         });
-        if !consistent {
+        if !consistent || !self.skipped.is_complete() {
             return Err(DecodeError::Invalid);
         }
         self.refresh_windows(&mut ());

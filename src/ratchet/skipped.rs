@@ -33,6 +33,8 @@ pub(crate) struct SkippedKeys {
     entries: BTreeMap<u64, SkippedKey>,
     by_tag: BTreeMap<Tag, u64>,
     chains: BTreeMap<u64, SkippedChain>,
+    /// While a session is restored: how many keys the blocks must hold.
+    expected: usize,
 }
 
 /// What one message changes. Applying it turns it into its own inverse.
@@ -63,6 +65,16 @@ fn block_of(sequence: u64) -> u64 {
 }
 
 impl SkippedKeys {
+    /// An empty store into which blocks with so many keys are to be read.
+    pub(crate) fn expecting(expected: usize) -> Self {
+        Self { expected, ..Self::default() }
+    }
+
+    /// Whether all keys that were expected have been read.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.entries.len() == self.expected
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -212,7 +224,9 @@ impl SkippedKeys {
             }
         }
         let chains = unused.clone();
-        let base = block.checked_mul(SKIPPED_PER_BLOCK).ok_or(DecodeError::Invalid)?;
+        // Far from the end of the numbers, so that the next ones exist.
+        let base =
+            block.checked_mul(SKIPPED_PER_BLOCK).filter(|base| *base < u64::MAX / 2).ok_or(DecodeError::Invalid)?;
         let mut last = None;
         let count = reader.u8()?;
         for _ in 0..count {

@@ -124,6 +124,11 @@ impl Ratchet {
         &self.context
     }
 
+    /// How many chains of the peer are kept track of: 0 before its first message, at most 2.
+    pub(crate) fn receiving_chains(&self) -> usize {
+        self.lines.len().saturating_sub(1)
+    }
+
     pub(crate) fn skipped(&self) -> &SkippedKeys {
         &self.skipped
     }

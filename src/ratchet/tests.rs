@@ -7,7 +7,7 @@ use crate::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle
 use crate::ratchet::{TagSink, TagSource};
 use crate::session::{Content, Opening, Session};
 use crate::wire::payload::PayloadKind;
-use crate::{Envelope, IdentityKeyPair, Tag, UnixTime};
+use crate::{Envelope, Fingerprint, IdentityKeyPair, Tag, UnixTime};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use chacha20::ChaCha20Rng;
@@ -16,6 +16,7 @@ use rand_core::SeedableRng;
 struct Pair {
     alice: Session,
     bob: Session,
+    names: [Fingerprint; 2],
     rng: ChaCha20Rng,
 }
 
@@ -30,10 +31,11 @@ impl Pair {
         let mut alice = Session::initiate(&a, &bundle, 1, &mut rng).unwrap();
         let bytes = alice.seal(b"hi", Padding::default(), &mut rng).unwrap();
         let accepted = Session::accept(&b, &prekeys, &Envelope::parse(&bytes).unwrap(), &lifetimes, now).unwrap();
-        let (mut bob, _) = accepted.settle(&mut prekeys);
+        let (mut bob, _) = accepted.settle(&mut prekeys).unwrap();
         let bytes = bob.seal(b"hello", Padding::default(), &mut rng).unwrap();
         alice.open(&Envelope::parse(&bytes).unwrap()).unwrap();
-        Self { alice, bob, rng }
+        let names = [a.fingerprint(), b.fingerprint()];
+        Self { alice, bob, names, rng }
     }
 
     fn from_alice(&mut self) -> Vec<u8> {
@@ -120,7 +122,7 @@ fn swapping_an_opening_twice_changes_nothing() {
         assert_eq!((receiver.to_state().expose().to_vec(), index[side].clone()), after);
         assert!(matches!(planned.opened.content, Content::Message(_)));
 
-        let restored = Session::from_state(&after.0).unwrap();
+        let restored = Session::from_state(&after.0, pair.names[side]).unwrap();
         let mut announced = Index::default();
         restored.announce(&mut announced);
         assert_eq!(announced, index[side]);

@@ -2,7 +2,8 @@
 
 use crate::codec::{Reader, Write};
 use crate::error::{DecodeError, StateError};
-use crate::keys::{IdentityKey, SessionId};
+use crate::handshake;
+use crate::keys::{Fingerprint, IdentityKey, SessionId};
 use crate::limits::MAX_SKIPPED;
 use crate::ratchet::{Ratchet, SkippedKeys};
 use crate::secret::GuardedVec;
@@ -45,6 +46,11 @@ impl Session {
             return Err(DecodeError::Invalid);
         }
         let ratchet = Ratchet::read(reader)?;
+        // An initiator is confirmed by the peer's first chain, a responder by its second.
+        let chains = ratchet.receiving_chains();
+        if confirmed != (chains >= if initiator { 1 } else { 2 }) || (!initiator && chains == 0) {
+            return Err(DecodeError::Invalid);
+        }
         Ok(Self {
             id: SessionId::derive(ratchet.context()),
             peer_fingerprint: peer.fingerprint(),
@@ -67,7 +73,13 @@ impl Session {
         self.ratchet.skipped_mut().read_block(block, &context, reader)
     }
 
-    pub(crate) fn finish_restore(&mut self) -> Result<(), DecodeError> {
+    /// Checks that the session is `own`'s with the peer it names, and what binds skipped keys to chains.
+    pub(crate) fn finish_restore(&mut self, own: Fingerprint) -> Result<(), DecodeError> {
+        let (initiator, responder) =
+            if self.initiator { (own, self.peer_fingerprint) } else { (self.peer_fingerprint, own) };
+        if handshake::context(&self.rank.transcript, &initiator, &responder) != *self.ratchet.context() {
+            return Err(DecodeError::Invalid);
+        }
         self.ratchet.finish_restore()
     }
 
@@ -89,11 +101,12 @@ impl Session {
         Image::new(out)
     }
 
-    /// Restores a session from its image.
+    /// Restores a session of `own`'s from its image.
     ///
     /// # Errors
-    /// [`StateError::Malformed`] if the bytes are not an image of this version or break an invariant or a bound.
-    pub fn from_state(image: &[u8]) -> Result<Self, StateError> {
+    /// [`StateError::Malformed`] if the bytes are not an image of this version, break an invariant or a bound, or
+    /// belong to another identity's session.
+    pub fn from_state(image: &[u8], own: Fingerprint) -> Result<Self, StateError> {
         let session = Reader::whole(image, |reader| {
             state::version(reader)?;
             let mut session = Self::read(reader)?;
@@ -106,7 +119,7 @@ impl Session {
                 last = Some(block);
                 session.read_skipped(block, reader)?;
             }
-            session.finish_restore()?;
+            session.finish_restore(own)?;
             Ok(session)
         })?;
         Ok(session)

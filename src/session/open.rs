@@ -6,7 +6,7 @@ use crate::crypto::aead::{self, MAC_LEN};
 use crate::error::OpenError;
 use crate::handshake::{self, Responded};
 use crate::identity::IdentityKeyPair;
-use crate::keys::{SessionId, UnixTime};
+use crate::keys::{Fingerprint, SessionId, UnixTime};
 use crate::prekey::{PreKeyChange, PreKeyLifetimes, PreKeyStore};
 use crate::ratchet::{ChainKeys, Incoming, Place, Ratchet, ReceiveError, ReceiveStep, TagSink};
 use crate::secret::{GuardedVec, guard};
@@ -18,7 +18,7 @@ use crate::wire::introduction::{IntroductionId, IntroductionPrefix};
 use crate::wire::payload::{CONTENT_OFFSET, Payload, PayloadKind};
 use crate::wire::sealed::{HEADER_LEN, Header, Tag};
 use alloc::vec::Vec;
-use core::mem;
+use core::{fmt, mem};
 
 /// A message that was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,16 +83,20 @@ struct AuthenticHeader {
 }
 
 /// What opening a message changes in a session.
-#[derive(Debug)]
 pub(crate) struct OpenStep {
     receive: ReceiveStep,
     confirmation: Option<Confirmation>,
 }
 
-#[derive(Debug)]
 struct Confirmation {
     confirmed: bool,
     prefix: Option<Prefix>,
+}
+
+impl fmt::Debug for OpenStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OpenStep")
+    }
 }
 
 impl OpenStep {
@@ -128,9 +132,22 @@ impl Accepted {
 
     /// Deletes the one-time prekey that was used, and records the introduction so that it is never accepted again.
     /// Store the session, the prekeys and the plaintext together.
-    pub fn settle(mut self, prekeys: &mut PreKeyStore) -> (Session, Opened) {
+    ///
+    /// # Errors
+    /// [`OpenError::Replayed`] or [`OpenError::PreKeyGone`] if meanwhile the same introduction, or another one with the
+    /// same one-time prekey, was settled; nothing has changed.
+    pub fn settle(mut self, prekeys: &mut PreKeyStore) -> Result<(Session, Opened), OpenError> {
+        for change in &self.changes {
+            match change {
+                PreKeyChange::Introduction(id, _) if prekeys.record().get(id).is_some() => {
+                    return Err(OpenError::Replayed);
+                }
+                PreKeyChange::OneTime(id, _) if !prekeys.has_one_time(*id) => return Err(OpenError::PreKeyGone),
+                _ => {}
+            }
+        }
         prekeys.swap_all(&mut self.changes);
-        (self.session, self.opened)
+        Ok((self.session, self.opened))
     }
 }
 
@@ -244,7 +261,7 @@ impl Session {
     /// # Errors
     /// [`OpenError::Unknown`] for an envelope without introduction; [`OpenError::Replayed`] for an introduction that
     /// was accepted before (give the envelope to its session instead); [`OpenError::PreKeyGone`],
-    /// [`OpenError::PreKeyFull`], [`OpenError::Rejected`]; and what [`Self::open`] can say of the message.
+    /// [`OpenError::PreKeyFull`], [`OpenError::Rejected`].
     pub fn accept(
         identity: &IdentityKeyPair,
         prekeys: &PreKeyStore,
@@ -256,16 +273,18 @@ impl Session {
         if prekeys.record().get(&prefix.id()).is_some() {
             return Err(OpenError::Replayed);
         }
-        Self::accept_new(identity, prekeys, &Opening::new(envelope), lifetimes, now)
+        Self::accept_new(identity, prekeys, &Opening::new(envelope), lifetimes, now, |_| Ok(()))
     }
 
-    /// The same for an introduction that is known not to be in the record.
+    /// The same for an introduction that is known not to be in the record. `admit` is asked as soon as the header says
+    /// who the peer is.
     pub(crate) fn accept_new(
         identity: &IdentityKeyPair,
         prekeys: &PreKeyStore,
         opening: &Opening<'_>,
         lifetimes: &PreKeyLifetimes,
         now: UnixTime,
+        admit: impl FnOnce(&Fingerprint) -> Result<(), OpenError>,
     ) -> Result<Accepted, OpenError> {
         let prefix = opening.envelope.prefix.as_ref().ok_or(OpenError::Unknown)?;
         let keys = prekeys.keys_for(prefix, lifetimes, now).ok_or(OpenError::PreKeyGone)?;
@@ -274,7 +293,8 @@ impl Session {
         if responded.initiator == *identity.public() {
             return Err(OpenError::Rejected);
         }
-        let (session, opened) = Self::respond(&responded, &keys.signed.private.dh, keys.one_time.is_some(), opening)?;
+        let (session, opened) =
+            Self::respond(&responded, &keys.signed.private.dh, keys.one_time.is_some(), opening, admit)?;
         // The prefix is authentic now: being full may be said.
         let entry = prekeys.record().plan(prefix.signed_id, id).ok_or(OpenError::PreKeyFull)?;
         let introduction: IntroductionId = prefix.id();
@@ -290,16 +310,19 @@ impl Session {
         signed_prekey: &crate::crypto::dh::DhPrivate,
         one_time: bool,
         opening: &Opening<'_>,
+        admit: impl FnOnce(&Fingerprint) -> Result<(), OpenError>,
     ) -> Result<(Self, Opened), OpenError> {
         let secrets = &responded.secrets;
         let keys = ChainKeys::derive(&secrets.initiator_header, &secrets.context);
         let header = opening.header(&keys, &secrets.context).ok_or(OpenError::Rejected)?;
         let peer_fingerprint = responded.initiator.fingerprint();
+        admit(&peer_fingerprint)?;
+        // Whatever is wrong from here on is the fault of someone who has no session with this device, and gets none.
         if header.header.previous_chain_len != 0 {
-            return Err(OpenError::Violation(peer_fingerprint));
+            return Err(OpenError::Rejected);
         }
-        let ratchet = Ratchet::responder(secrets, keys, signed_prekey, &header.header)
-            .map_err(|_| OpenError::Violation(peer_fingerprint))?;
+        let ratchet =
+            Ratchet::responder(secrets, keys, signed_prekey, &header.header).map_err(|_| OpenError::Rejected)?;
         let mut session = Self {
             id: SessionId::derive(&secrets.context),
             peer: responded.initiator,
@@ -311,7 +334,7 @@ impl Session {
             prefix: None,
             ratchet,
         };
-        let planned = session.plan_authentic(Place::Current, &header, opening)?;
+        let planned = session.plan_authentic(Place::Current, &header, opening).map_err(|_| OpenError::Rejected)?;
         let opened = session.settle(planned);
         Ok((session, opened))
     }
@@ -332,4 +355,87 @@ fn read_body(mut body: GuardedVec) -> Option<(Content, bool)> {
         PayloadKind::Control => Content::Control(Control::decode(body.get(CONTENT_OFFSET..end)?).ok()?),
     };
     Some((content, payload.bad_fragment))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::padding::Padding;
+    use crate::prekey::{Rotation, VerifiedPreKeyBundle};
+    use alloc::collections::{BTreeMap, BTreeSet};
+    use chacha20::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    /// A sender falls back to old images again and again, within a chain and across root steps, and a clone of the
+    /// receiver follows each time: whatever body key two messages share, their nonces differ.
+    #[test]
+    fn restored_old_image_never_repeats_a_body_key_and_nonce() {
+        let mut rng = ChaCha20Rng::from_seed([9; 32]);
+        let (now, lifetimes) = (UnixTime(1000), PreKeyLifetimes::default());
+        let (a, b) = (IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng));
+        let mut prekeys = PreKeyStore::new();
+        let bundle = prekeys.publish(&b, 1, Rotation::IfDue, &lifetimes, now, &mut rng).unwrap().take_bundle();
+        let bundle = VerifiedPreKeyBundle::verify(bundle, now).unwrap();
+        let mut alice = Session::initiate(&a, &bundle, 1, &mut rng).unwrap();
+        let first = alice.seal(b"hi", Padding::default(), &mut rng).unwrap();
+        let accepted = Session::accept(&b, &prekeys, &Envelope::parse(&first).unwrap(), &lifetimes, now).unwrap();
+        let (mut bob, _) = accepted.settle(&mut prekeys).unwrap();
+        let reply = bob.seal(b"hello", Padding::default(), &mut rng).unwrap();
+        alice.open(&Envelope::parse(&reply).unwrap()).unwrap();
+
+        // Alice is about to take a root step, and later in the middle of a chain.
+        let mut used: BTreeSet<([u8; 32], [u8; 12])> = BTreeSet::new();
+        let mut keys: BTreeMap<[u8; 32], u32> = BTreeMap::new();
+        for sealed_before in [0, 1, 3] {
+            for _ in 0..sealed_before {
+                let bytes = alice.seal(b"on", Padding::default(), &mut rng).unwrap();
+                bob.open(&Envelope::parse(&bytes).unwrap()).unwrap();
+            }
+            let (old_alice, old_bob) = (alice.to_state(), bob.to_state());
+            for _ in 0..50 {
+                let mut alice = Session::from_state(old_alice.expose(), a.fingerprint()).unwrap();
+                let mut bob = Session::from_state(old_bob.expose(), b.fingerprint()).unwrap();
+                for _ in 0..4 {
+                    let bytes = alice.seal(b"text", Padding::default(), &mut rng).unwrap();
+                    let envelope = Envelope::parse(&bytes).unwrap();
+                    let opening = Opening::new(&envelope);
+                    let place = bob.locate(opening.tag()).unwrap();
+                    let keys_there = bob.ratchet.keys_at(place).unwrap();
+                    let header = opening.header(keys_there, bob.ratchet.context()).unwrap();
+                    let incoming = bob.ratchet.plan_receive(place, &header.header).unwrap();
+                    *keys.entry(*incoming.message_key).or_default() += 1;
+                    let fresh = used.insert((*incoming.message_key, header.header.nonce));
+                    assert!(fresh, "a body key and nonce were repeated");
+                    bob.open(&envelope).unwrap();
+                }
+            }
+        }
+        // The test would notice: keys do repeat, where only a chain was rolled back.
+        assert!(keys.values().any(|count| *count >= 50), "no key was ever repeated");
+    }
+
+    /// Two futures of one image that have both taken a root step: the other side can follow one of them only.
+    #[test]
+    fn root_step_taken_twice_has_diverged() {
+        let mut rng = ChaCha20Rng::from_seed([10; 32]);
+        let (now, lifetimes) = (UnixTime(1000), PreKeyLifetimes::default());
+        let (a, b) = (IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng));
+        let mut prekeys = PreKeyStore::new();
+        let bundle = prekeys.publish(&b, 1, Rotation::IfDue, &lifetimes, now, &mut rng).unwrap().take_bundle();
+        let bundle = VerifiedPreKeyBundle::verify(bundle, now).unwrap();
+        let mut alice = Session::initiate(&a, &bundle, 1, &mut rng).unwrap();
+        let first = alice.seal(b"hi", Padding::default(), &mut rng).unwrap();
+        let accepted = Session::accept(&b, &prekeys, &Envelope::parse(&first).unwrap(), &lifetimes, now).unwrap();
+        let (bob, _) = accepted.settle(&mut prekeys).unwrap();
+        let image = bob.to_state();
+        let [mut one, mut two] = [(); 2].map(|()| Session::from_state(image.expose(), b.fingerprint()).unwrap());
+        let from_one = one.seal(b"one", Padding::default(), &mut rng).unwrap();
+        two.seal(b"zero", Padding::default(), &mut rng).unwrap();
+        let from_two = two.seal(b"two", Padding::default(), &mut rng).unwrap();
+        alice.open(&Envelope::parse(&from_one).unwrap()).unwrap();
+        let before = alice.to_state().expose().to_vec();
+        let diverged = alice.open(&Envelope::parse(&from_two).unwrap());
+        assert_eq!(diverged, Err(OpenError::Diverged(b.fingerprint())));
+        assert_eq!(alice.to_state().expose(), before);
+    }
 }

@@ -7,6 +7,7 @@ use crate::labels::Label;
 use crate::padding::Padding;
 use crate::ratchet::{Outgoing, SendStep};
 use crate::session::Session;
+use crate::wire::control::encode_receipt;
 use crate::wire::envelope::{EnvelopeKind, START_LEN};
 use crate::wire::introduction::PREFIX_LEN;
 use crate::wire::payload::{self, PayloadKind};
@@ -84,6 +85,24 @@ impl Session {
         rng: &mut R,
     ) -> Result<Vec<u8>, SealError> {
         let message = Outbound { kind: PayloadKind::Application, content };
+        let mut sealed = self.plan_seal(message, padding, rng)?;
+        self.swap_seal(&mut sealed.step);
+        Ok(sealed.envelope)
+    }
+
+    /// Seals a receipt: these messages of the peer were read. Draws as [`Self::seal`] does.
+    ///
+    /// # Errors
+    /// [`SealError::TooLong`] for no tag or more than [`crate::limits::MAX_RECEIPT_IDS`], [`SealError::ChainExhausted`];
+    /// nothing has changed.
+    pub fn seal_receipt<R: CryptoRng + ?Sized>(
+        &mut self,
+        tags: &[Tag],
+        padding: Padding,
+        rng: &mut R,
+    ) -> Result<Vec<u8>, SealError> {
+        let content = encode_receipt(tags).ok_or(SealError::TooLong)?;
+        let message = Outbound { kind: PayloadKind::Receipt, content: &content };
         let mut sealed = self.plan_seal(message, padding, rng)?;
         self.swap_seal(&mut sealed.step);
         Ok(sealed.envelope)

@@ -111,4 +111,4 @@ pub(crate) fn prefix_hash(prefix: &[u8; PREFIX_LEN]) -> [u8; 32] {
 
 /// The name of an introduction that was accepted: the first 16 bytes of a hash of its prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct IntroductionId(pub(crate) [u8; 16]);
+pub(crate) struct IntroductionId(pub(crate) [u8; 16]);

@@ -4,7 +4,7 @@ use crate::Disk;
 use crate::model::{Model, Step};
 use sceau::prekey::PreKeyStore;
 use sceau::session::Session;
-use sceau::{Device, Envelope, IdentityKey, IdentityKeyPair, PreKeyBundle, PreKeyUpload, RecordKey};
+use sceau::{Device, Envelope, Fingerprint, IdentityKey, IdentityKeyPair, PreKeyBundle, PreKeyUpload, RecordKey};
 use std::sync::OnceLock;
 
 /// Every decoder: what decodes encodes to the same bytes. And a device that is given the bytes as an envelope neither
@@ -36,7 +36,10 @@ pub fn images(data: &[u8]) {
     if let Ok(prekeys) = PreKeyStore::from_state(data) {
         assert_eq!(prekeys.to_state().expose(), data);
     }
-    if let Ok(session) = Session::from_state(data) {
+    // Whose session it would be stands in front.
+    if let Some((own, data)) = data.split_first_chunk()
+        && let Ok(session) = Session::from_state(data, Fingerprint::from_bytes(*own))
+    {
         assert_eq!(session.to_state().expose(), data);
     }
     // A device's records: key(17) || length(2) || bytes, again and again.
