@@ -173,12 +173,8 @@ impl Device {
             .sessions
             .iter()
             .filter(|(_, held)| held.standing.fading_since.is_some_and(|since| now > since.plus(self.policy.fading)))
-            // While an introduction is unanswered, the best confirmed session is all there is.
-            .filter(|(id, held)| {
-                let peer = held.session.peer_fingerprint();
-                let answered = self.best_session(peer).is_some_and(|(_, best)| best.session.status().confirmed);
-                answered || self.best_confirmed(peer) != Some(**id)
-            })
+            // While an introduction is unanswered, the best session that the peer holds is all there is.
+            .filter(|(id, held)| self.best_answered(held.session.peer_fingerprint()) != Some(**id))
             .map(|(id, _)| *id)
             .collect();
         let is_alive = |id: &SessionId| self.sessions.contains_key(id) && !faded.contains(id);

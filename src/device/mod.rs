@@ -138,10 +138,11 @@ impl Device {
         self.sessions_with(peer).max_by_key(|(_, held)| held.session.rank())
     }
 
-    /// The confirmed session of the greatest rank: what there is to fall back on while an introduction is unanswered.
-    fn best_confirmed(&self, peer: Fingerprint) -> Option<SessionId> {
+    /// The session of the greatest rank that the peer is known to hold: what there is to fall back on while an
+    /// introduction is unanswered.
+    fn best_answered(&self, peer: Fingerprint) -> Option<SessionId> {
         self.sessions_with(peer)
-            .filter(|(_, held)| held.session.status().confirmed)
+            .filter(|(_, held)| held.session.is_answered())
             .max_by_key(|(_, held)| held.session.rank())
             .map(|(id, _)| *id)
     }

@@ -113,8 +113,7 @@ impl Device {
     /// unanswered: that tells the peer by itself, and if both told each other so, both would renew without end.
     pub(super) fn rank_to_tell(&self, peer: Fingerprint) -> Option<Rank> {
         let session = &self.best_session(peer)?.1.session;
-        let status = session.status();
-        (status.confirmed || !status.initiator).then_some(session.rank())
+        session.is_answered().then_some(session.rank())
     }
 
     fn peer_to_seal(&self, peer: Fingerprint) -> Result<&Peer, SealError> {
@@ -161,7 +160,8 @@ impl Device {
     }
 
     /// Plans to let a session join those with its peer: the best one is sent on, the others fade, and the one that has
-    /// faded longest goes when there are too many. Never the best confirmed one: the new one may stay unanswered.
+    /// faded longest goes when there are too many. Never the best one that the peer is
+    /// known to hold: the new one may stay unanswered.
     pub(super) fn plan_join(&self, session: Session, now: UnixTime) -> Joining {
         let peer = session.peer_fingerprint();
         let best = self.best_session(peer);
@@ -175,7 +175,7 @@ impl Device {
         let owes_rank = !is_best && self.rank_to_tell(peer).is_some();
         let surplus = self.sessions_with(peer).count().saturating_sub(MAX_FADING);
         let best_id = best.map(|(id, _)| *id);
-        let keeper = self.best_confirmed(peer);
+        let keeper = self.best_answered(peer);
         let mut fading: Vec<_> = self
             .sessions_with(peer)
             .filter(|(id, _)| keeper != Some(**id) && (is_best || best_id != Some(**id)))

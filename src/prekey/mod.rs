@@ -1,6 +1,7 @@
 //! Prekeys: verified bundles on the initiator's side, the store of private halves on the responder's.
 //! docs/PROTOCOL.md, "Prekeys".
 
+mod image;
 mod record;
 mod store;
 

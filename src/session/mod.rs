@@ -191,6 +191,11 @@ impl Session {
         }
     }
 
+    /// Whether the peer is known to hold the session: it is not an introduction of this side's that waits for an answer.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.confirmed || !self.initiator
+    }
+
     /// Tells a sink of every tag that this side recognises.
     pub(crate) fn announce(&self, sink: &mut dyn TagSink) {
         self.ratchet.announce(sink);

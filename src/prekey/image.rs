@@ -1,0 +1,155 @@
+//! Images of prekeys: each as a record of its own, or the whole store at once.
+
+use crate::codec::{Reader, Write};
+use crate::crypto::dh::DhPrivate;
+use crate::crypto::kem::KemSeed;
+use crate::error::{DecodeError, StateError};
+use crate::keys::UnixTime;
+use crate::limits::{MAX_ONE_TIME_PREKEYS, MAX_SIGNED_PREKEYS};
+use crate::prekey::record::{BlockId, IntroductionRecord};
+use crate::prekey::store::{PreKeyPrivate, PreKeyStore, StoredOneTime, StoredSigned};
+use crate::secret::GuardedVec;
+use crate::state::{self, Image};
+use alloc::boxed::Box;
+
+impl PreKeyPrivate {
+    const LEN: usize = 32 + 64 + 8;
+
+    fn write(&self, out: &mut GuardedVec) {
+        out.bytes(self.dh.expose());
+        out.bytes(self.kem.expose());
+        out.u64(self.not_after.0);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            dh: DhPrivate::from_bytes(reader.array()?),
+            kem: KemSeed::from_bytes(reader.array()?),
+            not_after: UnixTime(reader.u64()?),
+        })
+    }
+}
+
+impl PreKeyStore {
+    /// Longest image of one prekey.
+    pub(crate) const MAX_PREKEY_LEN: usize = 4 + 4 + PreKeyPrivate::LEN;
+
+    pub(crate) fn signed_ids(&self) -> impl Iterator<Item = u32> {
+        self.signed.keys().copied()
+    }
+
+    pub(crate) fn one_time_ids(&self) -> impl Iterator<Item = u32> {
+        self.one_time.keys().copied()
+    }
+
+    /// Writes `id(4) || generation(4) || x25519 private key(32) || KEM seed(64) || not_after(8)`; whether there is one.
+    pub(crate) fn write_signed(&self, id: u32, out: &mut GuardedVec) -> bool {
+        let Some(stored) = self.signed.get(&id) else { return false };
+        out.u32(id);
+        out.u32(stored.generation);
+        stored.private.write(out);
+        true
+    }
+
+    /// Writes `id(4) || x25519 private key(32) || KEM seed(64) || not_after(8)`; whether there is one.
+    pub(crate) fn write_one_time(&self, id: u32, out: &mut GuardedVec) -> bool {
+        let Some(stored) = self.one_time.get(&id) else { return false };
+        out.u32(id);
+        stored.0.write(out);
+        true
+    }
+
+    pub(crate) fn read_signed(&mut self, reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
+        let id = reader.u32()?;
+        let generation = reader.u32()?;
+        let private = PreKeyPrivate::read(reader)?;
+        let twice = self.signed.values().any(|other| other.generation == generation);
+        if id == 0 || twice || self.signed.contains_key(&id) || self.signed.len() >= MAX_SIGNED_PREKEYS {
+            return Err(DecodeError::Invalid);
+        }
+        let public = private.public(id);
+        self.signed.insert(id, Box::new(StoredSigned { generation, private, public }));
+        Ok(id)
+    }
+
+    pub(crate) fn read_one_time(&mut self, reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
+        let id = reader.u32()?;
+        let stored = StoredOneTime(PreKeyPrivate::read(reader)?);
+        if id == 0 || self.one_time.contains_key(&id) || self.one_time.len() >= MAX_ONE_TIME_PREKEYS {
+            return Err(DecodeError::Invalid);
+        }
+        self.one_time.insert(id, Box::new(stored));
+        Ok(id)
+    }
+
+    pub(crate) fn record_mut(&mut self) -> &mut IntroductionRecord {
+        &mut self.introductions
+    }
+
+    /// The whole store as one image, for those who use it without a device:
+    ///
+    /// ```text
+    /// version(1) || count(4) || signed prekeys || count(4) || one-time prekeys
+    ///   || count(4) || (signed id(4) || number(4) || block) each
+    /// ```
+    ///
+    /// Ids ascend. 112 bytes a signed prekey, 108 a one-time prekey, 32 an introduction and 12 per 256 of them.
+    pub fn to_state(&self) -> Image {
+        let prekeys = self.signed.len().saturating_add(self.one_time.len()).saturating_mul(Self::MAX_PREKEY_LEN);
+        let blocks = self.introductions.block_ids().count();
+        let record = blocks.saturating_mul(IntroductionRecord::MAX_BLOCK_LEN.saturating_add(8));
+        let mut out = state::image(prekeys.saturating_add(record).saturating_add(13));
+        out.u8(state::VERSION);
+        out.count(self.signed.len());
+        for id in self.signed_ids() {
+            self.write_signed(id, &mut out);
+        }
+        out.count(self.one_time.len());
+        for id in self.one_time_ids() {
+            self.write_one_time(id, &mut out);
+        }
+        out.count(blocks);
+        for block in self.introductions.block_ids() {
+            out.u32(block.signed_id);
+            out.u32(block.number);
+            self.introductions.write_block(block, &mut out);
+        }
+        Image::new(out)
+    }
+
+    /// Restores a store from its image.
+    ///
+    /// # Errors
+    /// [`StateError::Malformed`] if the bytes are not an image of this version or break a bound.
+    pub fn from_state(image: &[u8]) -> Result<Self, StateError> {
+        let store = Reader::whole(image, |reader| {
+            state::version(reader)?;
+            let mut store = Self::default();
+            ascending(reader, MAX_SIGNED_PREKEYS, |reader| store.read_signed(reader))?;
+            ascending(reader, MAX_ONE_TIME_PREKEYS, |reader| store.read_one_time(reader))?;
+            ascending(reader, usize::MAX, |reader| {
+                let block = BlockId { signed_id: reader.u32()?, number: reader.u32()? };
+                store.introductions.read_block(block, reader).map(|()| block)
+            })?;
+            Ok(store)
+        })?;
+        Ok(store)
+    }
+}
+
+/// Reads a counted list whose keys ascend.
+fn ascending<K: PartialOrd>(
+    reader: &mut Reader<'_>,
+    max: usize,
+    mut read: impl FnMut(&mut Reader<'_>) -> Result<K, DecodeError>,
+) -> Result<(), DecodeError> {
+    let mut last: Option<K> = None;
+    for _ in 0..reader.count(max)? {
+        let key = read(reader)?;
+        if last.is_some_and(|last| key <= last) {
+            return Err(DecodeError::Invalid);
+        }
+        last = Some(key);
+    }
+    Ok(())
+}
