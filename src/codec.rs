@@ -52,6 +52,10 @@ impl<'a> Reader<'a> {
         self.array::<1>().map(|[byte]| *byte)
     }
 
+    pub(crate) fn u16(&mut self) -> Result<u16, DecodeError> {
+        self.array().map(|bytes| u16::from_be_bytes(*bytes))
+    }
+
     pub(crate) fn u32(&mut self) -> Result<u32, DecodeError> {
         self.array().map(|bytes| u32::from_be_bytes(*bytes))
     }
@@ -95,6 +99,9 @@ pub(crate) trait Write {
 
     fn u8(&mut self, value: u8) {
         self.bytes(&[value]);
+    }
+    fn u16(&mut self, value: u16) {
+        self.bytes(&value.to_be_bytes());
     }
     fn u32(&mut self, value: u32) {
         self.bytes(&value.to_be_bytes());

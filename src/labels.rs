@@ -54,6 +54,12 @@ labels! {
     HeaderKey = "header key",
     /// EXPAND: a chain's tag key.
     TagKey = "tag key",
+    /// SHA-256: an offered KEM key's short name.
+    KemOfferId = "kem offer id",
+    /// SHA-256: a KEM ciphertext's short name.
+    KemAnswerId = "kem answer id",
+    /// SHA-256: binds a KEM secret to its key and ciphertext.
+    KemSecret = "kem secret",
     /// HMAC: a record's key in the embedder's store.
     RecordKey = "record key",
 }

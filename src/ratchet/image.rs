@@ -7,6 +7,7 @@ use crate::error::DecodeError;
 use crate::keys::{DhKeyPair, DhPublic};
 use crate::limits::{MAX_CHAIN_LEN, MAX_SKIPPED};
 use crate::ratchet::chain::{ChainKeys, HeaderSecret};
+use crate::ratchet::kem::KemRatchet;
 use crate::ratchet::skipped::SkippedKeys;
 use crate::ratchet::state::{Line, Ratchet, Sending};
 use crate::secret::{GuardedVec, Secret};
@@ -14,7 +15,8 @@ use alloc::collections::VecDeque;
 
 impl Ratchet {
     /// Longest image, skipped keys apart.
-    pub(crate) const MAX_STATE_LEN: usize = 32 + 32 + 32 + 1 + 104 + 32 + 8 + 1 + 3 * 36 + 32 + 4;
+    pub(crate) const MAX_STATE_LEN: usize =
+        32 + 32 + 32 + 1 + 104 + 32 + 8 + 1 + 3 * 36 + 32 + 4 + KemRatchet::MAX_STATE_LEN;
 
     /// Writes everything but the skipped keys:
     ///
@@ -24,7 +26,7 @@ impl Ratchet {
     ///   or 1(1) || ratchet private key(32) || header secret(32) || ck(32) || n(4) || pn(4)      active
     ///   || next sending header secret(32) || number of the first line(8) || lines(1: 1, 2 or 3)
     ///   || (header secret(32) || next(4)) each || receiving ck(32) if there are 2 lines or more
-    ///   || number of skipped keys(4)
+    ///   || number of skipped keys(4) || KEM ratchet
     /// ```
     pub(crate) fn write(&self, out: &mut GuardedVec) {
         out.bytes(&self.context);
@@ -55,6 +57,7 @@ impl Ratchet {
             out.bytes(self.chain_key.expose());
         }
         out.count(self.skipped.len());
+        self.kem.write(out);
     }
 
     /// Reads what [`Self::write`] wrote. Skipped keys come afterwards, then [`Self::finish_restore`].
@@ -102,7 +105,8 @@ impl Ratchet {
         if count == 1 && !first_chain {
             return Err(DecodeError::Invalid);
         }
-        Ok(Self { context, root_key, remote, sending, next_send, lines, first_line, chain_key, skipped })
+        let kem = KemRatchet::read(reader)?;
+        Ok(Self { kem, context, root_key, remote, sending, next_send, lines, first_line, chain_key, skipped })
     }
 
     /// Checks what binds skipped keys to lines and fills the windows.

@@ -3,7 +3,9 @@
 //! Knows keys, counters and tags; neither envelopes nor peers. docs/PROTOCOL.md, "Chains" and "Session".
 
 mod chain;
+mod erasure;
 mod image;
+mod kem;
 mod receive;
 mod root;
 mod send;

@@ -3,10 +3,12 @@
 use crate::keys::DhPublic;
 use crate::limits::{MAX_CHAIN_LEN, MAX_JUMP, MAX_SKIPPED};
 use crate::ratchet::chain::{ChainKeys, TagSink, kdf_ck};
+use crate::ratchet::kem::KemRatchet;
 use crate::ratchet::root::kdf_rk;
 use crate::ratchet::skipped::{SkippedDelta, SkippedKey};
 use crate::ratchet::state::{Line, Ratchet, Sending};
 use crate::secret::{Guarded, Secret, copied};
+use crate::wire::fragment::Fragment;
 use crate::wire::sealed::{Header, Tag};
 use alloc::vec::Vec;
 use core::mem;
@@ -39,6 +41,9 @@ pub(crate) struct ReceiveStep {
     turn: Option<ReceiveTurn>,
     advance: Option<Advance>,
     skipped: SkippedDelta,
+    kem: KemRatchet,
+    /// Whether no later message was opened before.
+    newest: bool,
 }
 
 #[derive(Debug)]
@@ -80,6 +85,11 @@ impl ReceiveStep {
         self.skipped.lost
     }
 
+    /// Takes in the fragments of the message, now that its body has opened; whether all were good.
+    pub(crate) fn take_in(&mut self, fragments: &[Fragment<'_>]) -> bool {
+        self.kem.take_in(fragments, self.newest)
+    }
+
     pub(crate) fn changed_blocks(&self) -> impl Iterator<Item = u64> {
         self.skipped.changed_blocks()
     }
@@ -114,7 +124,13 @@ impl Ratchet {
             Place::Spent => Err(ReceiveError::Duplicate),
             Place::Skipped(sequence) => {
                 let key = self.skipped.get(sequence).ok_or(ReceiveError::Duplicate)?;
-                let step = ReceiveStep { turn: None, advance: None, skipped: SkippedDelta::using(sequence) };
+                let step = ReceiveStep {
+                    turn: None,
+                    advance: None,
+                    skipped: SkippedDelta::using(sequence),
+                    kem: self.kem.fork(),
+                    newest: false,
+                };
                 Ok(Incoming { message_key: copied(key.key.expose()), step, begins_chain: false })
             }
             Place::Current => self.plan_current(header),
@@ -128,6 +144,9 @@ impl Ratchet {
         if header.ratchet_key != self.remote {
             return Err(ReceiveError::Diverged);
         }
+        if header.kem_epoch != self.kem.received_epoch() {
+            return Err(ReceiveError::Violation);
+        }
         let jump = header.n.checked_sub(line.next).ok_or(ReceiveError::Duplicate)?;
         check_jump(header.n, jump)?;
         let mut skip = Skip::default();
@@ -136,7 +155,7 @@ impl Ratchet {
         let step = kdf_ck(&chain_key);
         let advance = Advance { chain_key: step.chain_key, next: header.n.saturating_add(1) };
         let skipped = self.skipped.plan(skip.keys, skip.chains, skip.lost);
-        let step_out = ReceiveStep { turn: None, advance: Some(advance), skipped };
+        let step_out = ReceiveStep { turn: None, advance: Some(advance), skipped, kem: self.kem.fork(), newest: true };
         Ok(Incoming { message_key: step.message_key, step: step_out, begins_chain: false })
     }
 
@@ -160,7 +179,9 @@ impl Ratchet {
         };
         check_jump(header.n, rest.saturating_add(header.n))?;
         let dh = key_pair.agree(&header.ratchet_key).ok_or(ReceiveError::Violation)?;
-        let root = kdf_rk(self.root_key.expose(), &dh, &[], &self.context);
+        let mut kem = self.kem.fork();
+        let mix = kem.follow(header.kem_epoch)?;
+        let root = kdf_rk(self.root_key.expose(), &dh, mix.as_ref(), &self.context);
         let number = self.line_number(self.lines.len().saturating_sub(1));
         let chain_key = skip.run(number, next, &self.context, &root.chain_key, 0..header.n);
         let step = kdf_ck(&chain_key);
@@ -173,13 +194,14 @@ impl Ratchet {
         };
         let advance = Advance { chain_key: step.chain_key, next: header.n.saturating_add(1) };
         let skipped = self.skipped.plan(skip.keys, skip.chains, skip.lost);
-        let step_out = ReceiveStep { turn: Some(turn), advance: Some(advance), skipped };
+        let step_out = ReceiveStep { turn: Some(turn), advance: Some(advance), skipped, kem, newest: true };
         Ok(Incoming { message_key: step.message_key, step: step_out, begins_chain: true })
     }
 
     /// Exchanges the state with what a plan holds, and tells the sink which tags come and go.
     pub(crate) fn swap_receive(&mut self, step: &mut ReceiveStep, sink: &mut dyn TagSink) {
         self.skipped.swap(&mut step.skipped, sink);
+        mem::swap(&mut self.kem, &mut step.kem);
         // Forwards, the new chain becomes current first and then advances; backwards the other way round.
         let forwards = step.turn.as_ref().is_none_or(|turn| matches!(turn.lines, LineChange::Push(_)));
         if !forwards {

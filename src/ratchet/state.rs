@@ -16,6 +16,7 @@ use crate::crypto::dh::DhPrivate;
 use crate::keys::{DhKeyPair, DhPublic};
 use crate::limits::{NEXT_TAG_WINDOW, SPENT_WINDOW, TAG_WINDOW};
 use crate::ratchet::chain::{ChainKeys, HeaderSecret, TagSink, TagWindow};
+use crate::ratchet::kem::KemRatchet;
 use crate::ratchet::receive::ReceiveError;
 use crate::ratchet::root::kdf_rk;
 use crate::ratchet::skipped::SkippedKeys;
@@ -75,6 +76,7 @@ pub(crate) struct Ratchet {
     pub(super) first_line: u64,
     pub(super) chain_key: Secret<32>,
     pub(super) skipped: SkippedKeys,
+    pub(super) kem: KemRatchet,
 }
 
 impl Ratchet {
@@ -90,6 +92,7 @@ impl Ratchet {
             first_line: 0,
             chain_key: Secret::new(&[0; 32]),
             skipped: SkippedKeys::default(),
+            kem: KemRatchet::new(),
         };
         ratchet.refresh_windows(&mut ());
         ratchet
@@ -103,7 +106,7 @@ impl Ratchet {
         header: &Header,
     ) -> Result<Self, ReceiveError> {
         let dh = signed_prekey.agree(&header.ratchet_key.0).ok_or(ReceiveError::Violation)?;
-        let step = kdf_rk(&secrets.root_key, &dh, &[], &secrets.context);
+        let step = kdf_rk(&secrets.root_key, &dh, None, &secrets.context);
         let first = Line { keys: initiator_keys, next: 0, window: TagWindow::default() };
         let mut ratchet = Self {
             context: secrets.context,
@@ -115,6 +118,7 @@ impl Ratchet {
             first_line: 0,
             chain_key: Secret::new(&step.chain_key),
             skipped: SkippedKeys::default(),
+            kem: KemRatchet::new(),
         };
         ratchet.refresh_windows(&mut ());
         Ok(ratchet)
@@ -122,6 +126,11 @@ impl Ratchet {
 
     pub(crate) fn context(&self) -> &[u8; 32] {
         &self.context
+    }
+
+    /// How many KEM secrets are mixed in: those that this side offered, and those that the peer did.
+    pub(crate) fn kem_epochs(&self) -> (u32, u32) {
+        (self.kem.sent_epoch(), self.kem.received_epoch())
     }
 
     /// How many chains of the peer are kept track of: 0 before its first message, at most 2.

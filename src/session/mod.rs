@@ -82,6 +82,9 @@ pub struct SessionStatus {
     pub one_time_prekey: bool,
     /// When the initiator made it, in its own time.
     pub created_at: u64,
+    /// How many KEM secrets are mixed into the session after the handshake's: those that this side offered, and those that
+    /// the peer did. Each locks out whoever stole a state before it began, quantum computer or not.
+    pub kem_epochs: (u32, u32),
     /// Message keys kept for messages that were skipped.
     pub skipped: usize,
 }
@@ -187,6 +190,7 @@ impl Session {
             confirmed: self.confirmed,
             one_time_prekey: self.one_time,
             created_at: self.rank.created_at,
+            kem_epochs: self.ratchet.kem_epochs(),
             skipped: self.ratchet.skipped().len(),
         }
     }

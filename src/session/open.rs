@@ -215,9 +215,6 @@ impl Session {
         opening: &Opening<'_>,
     ) -> Result<PlannedOpen, OpenError> {
         let peer = self.peer_fingerprint;
-        if header.header.kem_epoch != 0 {
-            return Err(OpenError::Violation(peer));
-        }
         let incoming = self.ratchet.plan_receive(place, &header.header).map_err(|error| match error {
             ReceiveError::Duplicate => OpenError::Duplicate,
             ReceiveError::TooFarAhead => OpenError::TooFarAhead(peer),
@@ -229,14 +226,14 @@ impl Session {
 
     fn finish(
         &self,
-        incoming: Incoming,
+        mut incoming: Incoming,
         header: &AuthenticHeader,
         opening: &Opening<'_>,
     ) -> Result<PlannedOpen, OpenError> {
         let peer = self.peer_fingerprint;
         let body =
             opening.body(&incoming.message_key, self.ratchet.context(), header).ok_or(OpenError::Diverged(peer))?;
-        let (content, bad_fragment) = read_body(body).ok_or(OpenError::Violation(peer))?;
+        let (content, bad_fragment) = read_body(body, &mut incoming.step).ok_or(OpenError::Violation(peer))?;
         // An initiator is confirmed by any message; a responder by one that answers to a message of its own.
         let begins_chain = incoming.begins_chain;
         let confirms = !self.confirmed && (self.initiator || begins_chain);
@@ -318,7 +315,7 @@ impl Session {
         let peer_fingerprint = responded.initiator.fingerprint();
         admit(&peer_fingerprint)?;
         // Whatever is wrong from here on is the fault of someone who has no session with this device, and gets none.
-        if header.header.previous_chain_len != 0 {
+        if header.header.previous_chain_len != 0 || header.header.kem_epoch != 0 {
             return Err(OpenError::Rejected);
         }
         let ratchet =
@@ -340,11 +337,12 @@ impl Session {
     }
 }
 
-/// Reads a body and leaves the content in the buffer it came in. `None` when the commitment, the layout or the content
+/// Reads a body, takes its fragments in, and leaves the content in the buffer it came in. `None` when the commitment, the layout or the content
 /// is not as it must be.
-fn read_body(mut body: GuardedVec) -> Option<(Content, bool)> {
+fn read_body(mut body: GuardedVec, step: &mut ReceiveStep) -> Option<(Content, bool)> {
     let payload = Payload::decode(&body).ok()?;
     let end = CONTENT_OFFSET.checked_add(payload.content_len)?;
+    let bad_fragment = !step.take_in(&payload.fragments) || payload.bad_fragment;
     let content = match payload.kind {
         PayloadKind::Application => {
             body.truncate(end);
@@ -354,7 +352,7 @@ fn read_body(mut body: GuardedVec) -> Option<(Content, bool)> {
         PayloadKind::Receipt => Content::Receipt(decode_receipt(body.get(CONTENT_OFFSET..end)?).ok()?),
         PayloadKind::Control => Content::Control(Control::decode(body.get(CONTENT_OFFSET..end)?).ok()?),
     };
-    Some((content, payload.bad_fragment))
+    Some((content, bad_fragment))
 }
 
 #[cfg(test)]

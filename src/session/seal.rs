@@ -4,6 +4,7 @@ use crate::crypto::aead::{self, MAC_LEN, NONCE_LEN};
 use crate::crypto::kdf;
 use crate::error::SealError;
 use crate::labels::Label;
+use crate::limits::SEALED_FIXED_LEN;
 use crate::padding::Padding;
 use crate::ratchet::{Outgoing, SendStep};
 use crate::session::Session;
@@ -73,8 +74,8 @@ fn concat<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
 }
 
 impl Session {
-    /// Seals a message for the peer. Draws 32 bytes for a ratchet key when the message begins a chain, then 12 bytes
-    /// for the body's nonce. Store the session before the envelope leaves.
+    /// Seals a message for the peer. Draws 32 bytes for a ratchet key when the message begins a chain, 64 for a KEM key
+    /// pair when one is due, 32 to answer the peer's when that is whole, then 12 bytes for the body's nonce. Store the session before the envelope leaves.
     ///
     /// # Errors
     /// [`SealError::TooLong`] or [`SealError::ChainExhausted`]; nothing has changed.
@@ -115,7 +116,8 @@ impl Session {
         rng: &mut R,
     ) -> Result<Sealed, SealError> {
         let sealed_len = padding.sealed_len(message.content.len()).ok_or(SealError::TooLong)?;
-        let (step, outgoing) = self.ratchet.plan_send(rng)?;
+        let taken = message.content.len().saturating_add(SEALED_FIXED_LEN);
+        let (step, outgoing) = self.ratchet.plan_send(sealed_len.saturating_sub(taken), rng)?;
         let mut nonce = [0; NONCE_LEN];
         rng.fill_bytes(&mut nonce);
 
@@ -146,13 +148,13 @@ impl Session {
             ratchet_key: outgoing.ratchet_key,
             previous_chain_len: outgoing.previous_chain_len,
             n: outgoing.n,
-            kem_epoch: 0,
+            kem_epoch: outgoing.kem_epoch,
             nonce,
         };
         crate::codec::Write::bytes(&mut payload::Place(places.tag), &tag.0);
         header.write(&mut payload::Place(places.header));
 
-        payload::write(places.body, message.kind, message.content)?;
+        payload::write(places.body, message.kind, message.content, &outgoing.fragments)?;
         let (body, mac_place) = places.body.split_last_chunk_mut::<MAC_LEN>()?;
         *mac_place = aead::seal(&outgoing.message_key, &nonce, &body_ad(context, tag, places.header), body);
 

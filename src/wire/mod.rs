@@ -3,6 +3,7 @@
 pub(crate) mod bundle;
 pub(crate) mod control;
 pub(crate) mod envelope;
+pub(crate) mod fragment;
 pub(crate) mod introduction;
 pub(crate) mod payload;
 pub(crate) mod sealed;

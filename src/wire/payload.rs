@@ -4,6 +4,8 @@ use crate::codec::{Reader, Write};
 use crate::crypto::aead::{self, MAC_LEN};
 use crate::error::DecodeError;
 use crate::limits::MAX_CONTENT;
+use crate::wire::fragment::Fragment;
+use alloc::vec::Vec;
 
 /// Length of the key commitment: zeros that must come out of the body's decryption.
 pub(crate) const COMMITMENT_LEN: usize = 32;
@@ -45,15 +47,17 @@ impl PayloadKind {
 /// zeros(32) || kind(1) || content length(4) || content || fragment count(1) || fragments || zeros
 /// ```
 #[derive(Debug)]
-pub(crate) struct Payload {
+pub(crate) struct Payload<'a> {
     pub(crate) kind: PayloadKind,
     pub(crate) content_len: usize,
+    /// The well-formed fragments.
+    pub(crate) fragments: Vec<Fragment<'a>>,
     /// Whether a fragment was not one. It never costs the message its content.
     pub(crate) bad_fragment: bool,
 }
 
-impl Payload {
-    pub(crate) fn decode(body: &[u8]) -> Result<Self, DecodeError> {
+impl<'a> Payload<'a> {
+    pub(crate) fn decode(body: &'a [u8]) -> Result<Self, DecodeError> {
         Reader::whole(body, |reader| {
             let commitment = reader.array::<COMMITMENT_LEN>()?;
             if !aead::equal(commitment, &[0; COMMITMENT_LEN]) {
@@ -62,55 +66,27 @@ impl Payload {
             let kind = PayloadKind::from_byte(reader.u8()?)?;
             let content_len = reader.count(MAX_CONTENT)?;
             reader.slice(content_len)?;
-            let all_good = fragments(reader).unwrap_or_else(|_| {
-                // Where a fragment that runs over the end would have ended can't be known.
-                reader.rest();
-                false
-            });
+            let (fragments, all_good) = Fragment::read_all(reader)?;
             if !reader.rest().iter().all(|&byte| byte == 0) {
                 return Err(DecodeError::Invalid);
             }
-            Ok(Self { kind, content_len, bad_fragment: !all_good })
+            Ok(Self { kind, content_len, fragments, bad_fragment: !all_good })
         })
     }
 }
 
-/// Reads over the fragments; whether each was well formed.
-///
-/// ```text
-/// kind(1: offer 1, ciphertext 2) || number(2) || offer id(3) || answer id(3, zeros in an offer) || first symbol(1)
-///   || count(1) || symbols(32 each), first + count <= 256
-/// ```
-fn fragments(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
-    let mut good = true;
-    for _ in 0..reader.u8()? {
-        let kind = reader.u8()?;
-        let [_, _, _, _, _, answer_id @ ..] = reader.array::<8>()?;
-        let first = reader.u8()?;
-        let count = reader.u8()?;
-        reader.slice(usize::from(count).saturating_mul(32))?;
-        let in_range = u16::from(first).saturating_add(u16::from(count)) <= 256;
-        good &= match kind {
-            1 => *answer_id == [0; 3],
-            2 => true,
-            _ => false,
-        } && in_range
-            && count > 0;
-    }
-    Ok(good)
-}
-
-/// Writes a payload into a body place that is all zeros and ends with room for a MAC. `None` if it does not fit.
-pub(crate) fn write(body: &mut [u8], kind: PayloadKind, content: &[u8]) -> Option<()> {
-    let room = body.len().checked_sub(CONTENT_OFFSET + MAC_LEN + 1)?;
-    if content.len() > room {
+/// Writes a payload into a body place that is all zeros and ends with room for a MAC; `fragments` with their count in
+/// front. `None` if it does not fit.
+pub(crate) fn write(body: &mut [u8], kind: PayloadKind, content: &[u8], fragments: &[u8]) -> Option<()> {
+    let room = body.len().checked_sub(CONTENT_OFFSET + MAC_LEN)?;
+    if content.len().saturating_add(fragments.len()) > room {
         return None;
     }
     let mut place = Place(body.get_mut(COMMITMENT_LEN..)?);
     place.u8(kind.byte());
     place.count(content.len());
     place.bytes(content);
-    // No fragments yet; zeros follow.
+    place.bytes(fragments);
     Some(())
 }
 

@@ -9,12 +9,14 @@
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
     clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
     clippy::missing_panics_doc,
     reason = "test code: a failure is to be loud"
 )]
 
 pub mod disk;
 pub mod fuzz;
+pub mod healing;
 pub mod model;
 pub mod talk;
 

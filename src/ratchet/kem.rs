@@ -1,0 +1,527 @@
+//! The sparse KEM ratchet: KEM exchanges in both directions, side by side, in the room that padding leaves.
+//!
+//! Knows numbers, keys and fragments; neither chains nor messages.
+//!
+//! ```text
+//! offerer:    Due ──seal: make a key pair──▶ Open ──whole ciphertext: decapsulate──▶ Answer::Whole
+//!              ▲                                                                         │
+//!              └──────────────────── sending root step: mix the secret ──────────────────┘
+//! answerer:   Collecting ──whole key──▶ Received ──seal: encapsulate──▶ Answering
+//!              ▲                                                          │
+//!              └────────── receiving root step that says so: mix ─────────┘
+//! ```
+//!
+//! Why it heals: whoever stole one side's state lacks the randomness that this side uses afterwards, for its next key
+//! pairs and for its next encapsulations. docs/PROTOCOL.md, "KEM ratchet".
+
+use crate::codec::{Reader, Write};
+use crate::crypto::kdf;
+use crate::crypto::kem::{self, KEM_CIPHERTEXT_LEN, KEM_PUBLIC_LEN, KemSeed};
+use crate::error::DecodeError;
+use crate::labels::Label;
+use crate::ratchet::erasure::{self, Assembly, CODED_LEN, DATA_SYMBOLS};
+use crate::ratchet::receive::ReceiveError;
+use crate::secret::{GuardedVec, Secret};
+use crate::wire::fragment::{FRAGMENT_OVERHEAD, Fragment, FragmentKind, SYMBOL_LEN, ShortId};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use rand_core::CryptoRng;
+
+const _: () = assert!(KEM_PUBLIC_LEN == CODED_LEN && KEM_CIPHERTEXT_LEN == CODED_LEN);
+
+/// What a root step mixes in: `ss(32) || SHA-256(label || ek || ct)(32)`.
+pub(crate) type Mix = Secret<64>;
+
+type Coded = Box<[u8; CODED_LEN]>;
+
+/// Where the walk through the 256 symbols stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Walk {
+    next: u8,
+    /// Symbols sent so far, counted up to 255.
+    sent: u8,
+}
+
+impl Walk {
+    /// The next run of at most `most` symbols: the first index and how many.
+    fn run(&mut self, most: usize) -> (u8, u8) {
+        let first = self.next;
+        let to_the_end = 256_u16.saturating_sub(u16::from(first));
+        // 49 in one message are enough for anything.
+        let most = u16::try_from(most).unwrap_or(u16::MAX).min(u16::from(DATA_SYMBOLS)).min(to_the_end);
+        let count = u8::try_from(most).unwrap_or(DATA_SYMBOLS);
+        self.next = first.wrapping_add(count);
+        self.sent = self.sent.saturating_add(count);
+        (first, count)
+    }
+
+    fn first_round_left(self) -> usize {
+        usize::from(DATA_SYMBOLS.saturating_sub(self.sent))
+    }
+}
+
+/// An own offer.
+struct OpenOffer {
+    seed: KemSeed,
+    /// The encapsulation key, from the seed.
+    key: Coded,
+    id: ShortId,
+    walk: Walk,
+    /// Whether the peer's latest message answered it.
+    acknowledged: bool,
+    answer: Answer,
+}
+
+/// What has come of the answer to an own offer. The seed is kept until the secret is mixed: an answerer that fell back to
+/// an old image answers once more.
+enum Answer {
+    None,
+    Partial { id: ShortId, assembly: Assembly },
+    Whole { id: ShortId, mix: Mix },
+}
+
+/// The part that offers keys. `number` counts from 1; all below it are mixed in.
+struct Offerer {
+    number: u32,
+    /// `None`: due, a key pair is made when a message is next sealed.
+    offer: Option<OpenOffer>,
+}
+
+/// The part that answers the peer's offers.
+struct Answerer {
+    number: u32,
+    stage: Answering,
+}
+
+enum Answering {
+    Collecting { id: ShortId, assembly: Assembly },
+    Received { id: ShortId, key: Coded },
+    Answered { offer_id: ShortId, answer_id: ShortId, ciphertext: Coded, mix: Mix, walk: Walk },
+}
+
+impl Answering {
+    const START: Self = Self::Collecting { id: [0; 3], assembly: Assembly::EMPTY };
+}
+
+/// One side of the KEM ratchet.
+pub(crate) struct KemRatchet {
+    offerer: Offerer,
+    answerer: Answerer,
+}
+
+fn offer_id(key: &[u8; CODED_LEN]) -> ShortId {
+    let [a, b, c, ..] = kdf::hash(Label::KemOfferId, &[key]);
+    [a, b, c]
+}
+
+fn answer_id(key: &[u8; CODED_LEN], ciphertext: &[u8; CODED_LEN]) -> ShortId {
+    let [a, b, c, ..] = kdf::hash(Label::KemAnswerId, &[key, ciphertext]);
+    [a, b, c]
+}
+
+fn mix(secret: &[u8; 32], key: &[u8; CODED_LEN], ciphertext: &[u8; CODED_LEN]) -> Mix {
+    let binding = kdf::hash(Label::KemSecret, &[key, ciphertext]);
+    let mut bytes = crate::secret::guarded::<64>();
+    for (to, from) in bytes.iter_mut().zip(secret.iter().chain(&binding)) {
+        *to = *from;
+    }
+    Secret::new(&bytes)
+}
+
+/// The low 16 bits of a number, as fragments carry them.
+fn low(number: u32) -> u16 {
+    let [_, _, a, b] = number.to_be_bytes();
+    u16::from_be_bytes([a, b])
+}
+
+/// Adds the symbols of a fragment.
+fn add(assembly: &mut Assembly, fragment: &Fragment<'_>) {
+    for (index, symbol) in (fragment.first..=u8::MAX).zip(fragment.symbols.chunks_exact(SYMBOL_LEN)) {
+        if let Some(symbol) = symbol.first_chunk() {
+            assembly.add(index, symbol);
+        }
+    }
+}
+
+impl OpenOffer {
+    fn new(seed: KemSeed) -> Self {
+        let key = Box::new(*seed.expand().public());
+        let id = offer_id(&key);
+        Self { seed, key, id, walk: Walk::default(), acknowledged: false, answer: Answer::None }
+    }
+
+    /// Takes in a fragment of an answer to this offer; whether it was good.
+    fn take_in(&mut self, fragment: &Fragment<'_>) -> bool {
+        let new_id = fragment.answer_id;
+        match &self.answer {
+            Answer::Whole { id, .. } if *id == new_id => return true,
+            Answer::Partial { id, .. } if *id == new_id => {}
+            _ => self.answer = Answer::Partial { id: new_id, assembly: Assembly::default() },
+        }
+        let Answer::Partial { assembly, .. } = &mut self.answer else { return true };
+        add(assembly, fragment);
+        let Some(ciphertext) = assembly.rebuild() else { return true };
+        if answer_id(&self.key, &ciphertext) != new_id {
+            self.answer = Answer::None;
+            return false;
+        }
+        let secret = self.seed.expand().decapsulate(&ciphertext);
+        self.answer = Answer::Whole { id: new_id, mix: mix(&secret, &self.key, &ciphertext) };
+        true
+    }
+}
+
+impl Answerer {
+    /// Takes in a fragment of the peer's offer; whether it was good.
+    fn take_in(&mut self, fragment: &Fragment<'_>) -> bool {
+        let new_id = fragment.offer_id;
+        match &self.stage {
+            Answering::Received { id, .. } | Answering::Answered { offer_id: id, .. } if *id == new_id => return true,
+            Answering::Collecting { id, .. } if *id == new_id => {}
+            // The offerer fell back to an old image: what was collected or answered is for a key that is gone.
+            _ => self.stage = Answering::Collecting { id: new_id, assembly: Assembly::default() },
+        }
+        let Answering::Collecting { assembly, .. } = &mut self.stage else { return true };
+        add(assembly, fragment);
+        let Some(key) = assembly.rebuild() else { return true };
+        let good = offer_id(&key) == new_id && kem::is_valid_public(&key);
+        self.stage = if good { Answering::Received { id: new_id, key } } else { Answering::START };
+        good
+    }
+}
+
+impl KemRatchet {
+    pub(crate) fn new() -> Self {
+        Self { offerer: Offerer { number: 1, offer: None }, answerer: Answerer { number: 1, stage: Answering::START } }
+    }
+
+    /// How many own offers are mixed in: the header's `kem_epoch`.
+    pub(crate) fn sent_epoch(&self) -> u32 {
+        self.offerer.number.saturating_sub(1)
+    }
+
+    /// How many of the peer's offers are mixed in: what its headers must say.
+    pub(crate) fn received_epoch(&self) -> u32 {
+        self.answerer.number.saturating_sub(1)
+    }
+
+    // --- Sending -------------------------------------------------------------------------------------------------
+
+    /// At a sending root step: what to mix in, if an offer was answered. The next offer is due.
+    pub(crate) fn begin_chain(&mut self) -> Option<Mix> {
+        match self.offerer.offer.take() {
+            Some(OpenOffer { answer: Answer::Whole { mix, .. }, .. }) => {
+                self.offerer.number = self.offerer.number.saturating_add(1);
+                Some(mix)
+            }
+            offer => {
+                self.offerer.offer = offer;
+                None
+            }
+        }
+    }
+
+    /// Before a message is sealed: makes the key pair that is due (64 bytes drawn), and answers a key that is whole (32
+    /// bytes drawn).
+    pub(crate) fn prepare<R: CryptoRng + ?Sized>(&mut self, rng: &mut R) {
+        // The last number is never offered: there is none after it.
+        if self.offerer.offer.is_none() && self.offerer.number < u32::MAX {
+            self.offerer.offer = Some(OpenOffer::new(KemSeed::generate(rng)));
+        }
+        if let Answering::Received { id, key } = &self.answerer.stage {
+            let answer = kem::encapsulate(key, rng);
+            self.answerer.stage = Answering::Answered {
+                offer_id: *id,
+                answer_id: answer_id(key, &answer.ciphertext),
+                mix: mix(&answer.secret, key, &answer.ciphertext),
+                ciphertext: Box::new(answer.ciphertext),
+                walk: Walk::default(),
+            };
+        }
+    }
+
+    /// The fragments for a message with this room: `count(1) || fragments`, the count's byte not counted as room.
+    ///
+    /// Ciphertext symbols go before offer symbols until 49 of each were sent once, then both in turn.
+    pub(crate) fn fragments(&mut self, room: usize) -> Vec<u8> {
+        let symbols_in = |room: usize, fragments: usize| {
+            room.saturating_sub(fragments.saturating_mul(FRAGMENT_OVERHEAD)).checked_div(SYMBOL_LEN).unwrap_or(0)
+        };
+        let (one, both) = (symbols_in(room, 1), symbols_in(room, 2));
+        let offer = self.offerer.offer.as_mut();
+        let offer = offer.filter(|offer| !offer.acknowledged && !matches!(offer.answer, Answer::Whole { .. }));
+        let answer = match &mut self.answerer.stage {
+            Answering::Answered { offer_id, answer_id, ciphertext, walk, .. } => {
+                Some((*offer_id, *answer_id, &*ciphertext, walk))
+            }
+            _ => None,
+        };
+        let (for_answer, for_offer) = match (&answer, &offer) {
+            (None, None) => (0, 0),
+            (None, Some(_)) => (0, one),
+            (Some(_), None) => (one, 0),
+            (Some((.., walk)), Some(offer)) => {
+                let (answer_left, offer_left) = (walk.first_round_left(), offer.walk.first_round_left());
+                let for_answer = if answer_left > 0 {
+                    both.min(answer_left)
+                } else if offer_left > 0 {
+                    both.saturating_sub(offer_left)
+                } else {
+                    both / 2
+                };
+                (for_answer, both.saturating_sub(for_answer))
+            }
+        };
+        let mut out = Vec::from([0]);
+        if let Some((offer_id, answer_id, ciphertext, walk)) = answer.filter(|_| for_answer > 0) {
+            let number = low(self.answerer.number);
+            append(&mut out, FragmentKind::Ciphertext, number, offer_id, answer_id, ciphertext, walk.run(for_answer));
+        }
+        if let Some(offer) = offer.filter(|_| for_offer > 0) {
+            let (number, run) = (low(self.offerer.number), offer.walk.run(for_offer));
+            append(&mut out, FragmentKind::Offer, number, offer.id, [0; 3], &offer.key, run);
+        }
+        out
+    }
+
+    // --- Receiving -----------------------------------------------------------------------------------------------
+
+    /// At a receiving root step: what the peer has mixed in, by the number that its header names.
+    pub(crate) fn follow(&mut self, epoch: u32) -> Result<Option<Mix>, ReceiveError> {
+        if epoch == self.received_epoch() {
+            return Ok(None);
+        }
+        if epoch != self.answerer.number {
+            return Err(ReceiveError::Violation);
+        }
+        match core::mem::replace(&mut self.answerer.stage, Answering::START) {
+            Answering::Answered { mix, .. } => {
+                self.answerer.number = self.answerer.number.saturating_add(1);
+                Ok(Some(mix))
+            }
+            // The peer has mixed in an answer that this side has forgotten.
+            _ => Err(ReceiveError::Diverged),
+        }
+    }
+
+    /// Takes in the fragments of one message; whether all were good. `newest` says that no later message was opened
+    /// before it: then an offer that it does not answer is not acknowledged any more, for the peer may have fallen back.
+    pub(crate) fn take_in(&mut self, fragments: &[Fragment<'_>], newest: bool) -> bool {
+        let mut all_good = true;
+        let mut answers = false;
+        for fragment in fragments {
+            match (fragment.kind, &mut self.offerer.offer) {
+                (FragmentKind::Offer, _) if fragment.number == low(self.answerer.number) => {
+                    all_good &= self.answerer.take_in(fragment);
+                }
+                (FragmentKind::Ciphertext, Some(offer))
+                    if fragment.number == low(self.offerer.number) && fragment.offer_id == offer.id =>
+                {
+                    answers = true;
+                    all_good &= offer.take_in(fragment);
+                }
+                // Of an exchange that is over, or of a key that is not this side's.
+                _ => {}
+            }
+        }
+        if let Some(offer) = &mut self.offerer.offer {
+            offer.acknowledged = answers || (offer.acknowledged && !newest);
+        }
+        all_good
+    }
+
+    // --- Copies and images ---------------------------------------------------------------------------------------
+
+    /// A copy to plan with. What it replaces, or it itself if nothing comes of the plan, is wiped.
+    pub(crate) fn fork(&self) -> Self {
+        let copy = |mix: &Mix| Secret::new(mix.expose());
+        let offer = self.offerer.offer.as_ref().map(|offer| OpenOffer {
+            seed: KemSeed::from_bytes(offer.seed.expose()),
+            key: offer.key.clone(),
+            id: offer.id,
+            walk: offer.walk,
+            acknowledged: offer.acknowledged,
+            answer: match &offer.answer {
+                Answer::None => Answer::None,
+                Answer::Partial { id, assembly } => Answer::Partial { id: *id, assembly: assembly.clone() },
+                Answer::Whole { id, mix } => Answer::Whole { id: *id, mix: copy(mix) },
+            },
+        });
+        let stage = match &self.answerer.stage {
+            Answering::Collecting { id, assembly } => Answering::Collecting { id: *id, assembly: assembly.clone() },
+            Answering::Received { id, key } => Answering::Received { id: *id, key: key.clone() },
+            Answering::Answered { offer_id, answer_id, ciphertext, mix, walk } => Answering::Answered {
+                offer_id: *offer_id,
+                answer_id: *answer_id,
+                ciphertext: ciphertext.clone(),
+                mix: copy(mix),
+                walk: *walk,
+            },
+        };
+        Self {
+            offerer: Offerer { number: self.offerer.number, offer },
+            answerer: Answerer { number: self.answerer.number, stage },
+        }
+    }
+
+    /// Longest image: a partial answer and a whole answer to the peer.
+    pub(crate) const MAX_STATE_LEN: usize =
+        (4 + 1 + 64 + 2 + 1 + 1 + 3 + 1 + 48 * 33) + (4 + 1 + 3 + 3 + 2 + 64 + CODED_LEN);
+
+    /// Writes:
+    ///
+    /// ```text
+    /// number(4) || 0(1)                                                                          an offer is due
+    ///           or 1(1) || seed(64) || next(1) || sent(1) || acknowledged(1) ||
+    ///              ( 0(1) or 1(1) || answer id(3) || assembly or 2(1) || answer id(3) || mix(64) )
+    ///   || number(4) || ( 0(1) || offer id(3) || assembly or 1(1) || encapsulation key(1568)
+    ///           or 2(1) || offer id(3) || answer id(3) || next(1) || sent(1) || mix(64) || ciphertext(1568) )
+    /// assembly = count(1, at most 48) || (index(1) || symbol(32)) each, ascending
+    /// ```
+    pub(crate) fn write(&self, out: &mut GuardedVec) {
+        out.u32(self.offerer.number);
+        out.flag(self.offerer.offer.is_some());
+        if let Some(offer) = &self.offerer.offer {
+            out.bytes(offer.seed.expose());
+            offer.walk.write(out);
+            out.flag(offer.acknowledged);
+            match &offer.answer {
+                Answer::None => out.u8(0),
+                Answer::Partial { id, assembly } => {
+                    out.u8(1);
+                    out.bytes(id);
+                    write_assembly(assembly, out);
+                }
+                Answer::Whole { id, mix } => {
+                    out.u8(2);
+                    out.bytes(id);
+                    out.bytes(mix.expose());
+                }
+            }
+        }
+        out.u32(self.answerer.number);
+        match &self.answerer.stage {
+            Answering::Collecting { id, assembly } => {
+                out.u8(0);
+                out.bytes(id);
+                write_assembly(assembly, out);
+            }
+            Answering::Received { key, .. } => {
+                out.u8(1);
+                out.bytes(key.as_slice());
+            }
+            Answering::Answered { offer_id, answer_id, ciphertext, mix, walk } => {
+                out.u8(2);
+                out.bytes(offer_id);
+                out.bytes(answer_id);
+                walk.write(out);
+                out.bytes(mix.expose());
+                out.bytes(ciphertext.as_slice());
+            }
+        }
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let number = nonzero(reader.u32()?)?;
+        let offer = if reader.flag()? {
+            let mut offer = OpenOffer::new(KemSeed::from_bytes(reader.array()?));
+            offer.walk = Walk::read(reader)?;
+            offer.acknowledged = reader.flag()?;
+            offer.answer = match reader.u8()? {
+                0 => Answer::None,
+                1 => Answer::Partial { id: *reader.array()?, assembly: read_assembly(reader)? },
+                2 => Answer::Whole { id: *reader.array()?, mix: Secret::new(reader.array()?) },
+                _ => return Err(DecodeError::Invalid),
+            };
+            if number == u32::MAX {
+                return Err(DecodeError::Invalid);
+            }
+            Some(offer)
+        } else {
+            None
+        };
+        let offerer = Offerer { number, offer };
+        let number = nonzero(reader.u32()?)?;
+        let stage = match reader.u8()? {
+            0 => Answering::Collecting { id: *reader.array()?, assembly: read_assembly(reader)? },
+            1 => {
+                let key = Box::new(*reader.array()?);
+                if !kem::is_valid_public(&key) {
+                    return Err(DecodeError::Invalid);
+                }
+                Answering::Received { id: offer_id(&key), key }
+            }
+            2 => {
+                let (offer_id, answer_id) = (*reader.array()?, *reader.array()?);
+                let walk = Walk::read(reader)?;
+                let mix = Secret::new(reader.array()?);
+                Answering::Answered { offer_id, answer_id, ciphertext: Box::new(*reader.array()?), mix, walk }
+            }
+            _ => return Err(DecodeError::Invalid),
+        };
+        Ok(Self { offerer, answerer: Answerer { number, stage } })
+    }
+}
+
+impl core::fmt::Debug for KemRatchet {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("KemRatchet")
+    }
+}
+
+fn append(
+    out: &mut Vec<u8>,
+    kind: FragmentKind,
+    number: u16,
+    offer_id: ShortId,
+    answer_id: ShortId,
+    coded: &[u8; CODED_LEN],
+    (first, count): (u8, u8),
+) {
+    let indexes = (first..=u8::MAX).take(usize::from(count));
+    let symbols: Vec<u8> = indexes.flat_map(|index| erasure::symbol(coded, index)).collect();
+    Fragment { kind, number, offer_id, answer_id, first, symbols: &symbols }.write(out);
+    if let Some(fragments) = out.first_mut() {
+        *fragments = fragments.saturating_add(1);
+    }
+}
+
+fn nonzero(number: u32) -> Result<u32, DecodeError> {
+    if number == 0 { Err(DecodeError::Invalid) } else { Ok(number) }
+}
+
+impl Walk {
+    fn write(self, out: &mut GuardedVec) {
+        out.u8(self.next);
+        out.u8(self.sent);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { next: reader.u8()?, sent: reader.u8()? })
+    }
+}
+
+fn write_assembly(assembly: &Assembly, out: &mut GuardedVec) {
+    out.u8(u8::try_from(assembly.len()).unwrap_or(u8::MAX));
+    for (index, symbol) in assembly.iter() {
+        out.u8(index);
+        out.bytes(symbol);
+    }
+}
+
+fn read_assembly(reader: &mut Reader<'_>) -> Result<Assembly, DecodeError> {
+    let mut assembly = Assembly::default();
+    let mut last = None;
+    for _ in 0..reader.u8()? {
+        let index = reader.u8()?;
+        if last.is_some_and(|last| index <= last) {
+            return Err(DecodeError::Invalid);
+        }
+        last = Some(index);
+        assembly.add(index, reader.array()?);
+        if assembly.is_complete() {
+            return Err(DecodeError::Invalid);
+        }
+    }
+    Ok(assembly)
+}
