@@ -418,6 +418,13 @@ fn report(world: &World) -> bool {
         let bytes: usize = party.store.values().map(Vec::len).sum();
         println!("{}: {} restarts, {} records of {bytes} bytes", party.name, party.restarts, party.store.len());
     }
+    let [alice, bob] = &world.parties;
+    if let Some(session) = alice.device.peer(bob.device.fingerprint()).and_then(|peer| peer.session) {
+        let (own, peers) = session.kem_epochs;
+        let epochs = u64::from(own) + u64::from(peers);
+        let each = relay.envelopes.checked_div(epochs).map_or("-".into(), |each| each.to_string());
+        println!("KEM secrets mixed into the session: {own} + {peers}, one in {each} envelopes");
+    }
     for unexpected in &world.unexpected {
         println!("unexpected: {unexpected}");
     }

@@ -114,7 +114,7 @@ fn operations_write_few_and_small_records() {
     };
     let Ok(_) = talk.alice.seal(talk.to_bob, b"x", sceau_testkit::talk::NOW, &mut talk.rng).unwrap().commit(&mut note);
     assert_eq!(written.len(), 1, "sealing writes the session's record");
-    assert!(written[0] < 700, "{written:?}");
+    assert!(written[0] < 3_812, "{written:?}");
     assert!(talk.alice.records().len() <= 3, "identity, peer, session");
 }
 
@@ -126,17 +126,22 @@ fn size_of_a_session() {
     };
     let mut talk = Talk::new(4);
     let first = talk.from_alice(b"first");
-    assert_eq!(session_record(&talk.alice), 2 + 10 + 64 + 40 + 4 + 1954 + 282, "unanswered introduction");
+    assert_eq!(session_record(&talk.alice), 2_438, "unanswered introduction");
     talk.bob_reads(&first).unwrap();
+    assert_eq!(session_record(&talk.bob), 879, "accepted, with the first symbols of a key");
+    let (mut least, mut most) = (usize::MAX, 0);
     for _ in 0..1_000 {
         let reply = talk.from_bob(b"reply");
         talk.alice_reads(&reply).unwrap();
         let next = talk.from_alice(b"next");
         talk.bob_reads(&next).unwrap();
+        for device in [&talk.alice, &talk.bob] {
+            (least, most) = (least.min(session_record(device)), most.max(session_record(device)));
+        }
     }
-    assert_eq!(session_record(&talk.alice), 506, "after 1,000 turns, having sent last");
-    assert_eq!(session_record(&talk.bob), 406, "after 1,000 turns, having received last");
-    const { assert!(506 <= Session::MAX_STATE_LEN) }
+    // Where it stands in the exchange of KEM keys makes the difference; the number of turns makes none.
+    assert!(least > 400 && most < 3_000, "{least} {most}");
+    const { assert!(Session::MAX_STATE_LEN == 3_812 - 12 + 1 + 1_954) }
 }
 
 /// The layers below have images too.

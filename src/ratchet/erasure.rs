@@ -135,7 +135,7 @@ impl Assembly {
             match self.iter().find(|(known, _)| *known == index) {
                 Some((_, symbol)) => place.copy_from_slice(symbol),
                 None => {
-                    place.copy_from_slice(&interpolate(&self.indexes, self.symbols.chunks_exact(SYMBOL_LEN), index))
+                    place.copy_from_slice(&interpolate(&self.indexes, self.symbols.chunks_exact(SYMBOL_LEN), index));
                 }
             }
         }
@@ -194,7 +194,7 @@ mod tests {
         fn any_49_of_256_rebuild(seed in any::<[u8; 32]>(), indexes in prop::sample::subsequence((0..=255_u8).collect::<Vec<_>>(), 49)) {
             let mut data = [0; CODED_LEN];
             for (i, byte) in data.iter_mut().enumerate() {
-                *byte = seed[i % 32].wrapping_mul(i as u8 | 1) ^ (i >> 3) as u8;
+                *byte = seed[i % 32].rotate_left(u32::try_from(i / 32 % 8).unwrap()) ^ u8::try_from(i / 8).unwrap();
             }
             let mut assembly = Assembly::default();
             for (i, index) in indexes.iter().rev().enumerate() {

@@ -106,7 +106,7 @@ impl Ratchet {
             return Err(DecodeError::Invalid);
         }
         let kem = KemRatchet::read(reader)?;
-        Ok(Self { kem, context, root_key, remote, sending, next_send, lines, first_line, chain_key, skipped })
+        Ok(Self { context, root_key, remote, sending, next_send, lines, first_line, chain_key, skipped, kem })
     }
 
     /// Checks what binds skipped keys to lines and fills the windows.

@@ -14,14 +14,12 @@
 //! Why it heals: whoever stole one side's state lacks the randomness that this side uses afterwards, for its next key
 //! pairs and for its next encapsulations. docs/PROTOCOL.md, "KEM ratchet".
 
-use crate::codec::{Reader, Write};
 use crate::crypto::kdf;
 use crate::crypto::kem::{self, KEM_CIPHERTEXT_LEN, KEM_PUBLIC_LEN, KemSeed};
-use crate::error::DecodeError;
 use crate::labels::Label;
 use crate::ratchet::erasure::{self, Assembly, CODED_LEN, DATA_SYMBOLS};
 use crate::ratchet::receive::ReceiveError;
-use crate::secret::{GuardedVec, Secret};
+use crate::secret::Secret;
 use crate::wire::fragment::{FRAGMENT_OVERHEAD, Fragment, FragmentKind, SYMBOL_LEN, ShortId};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -36,10 +34,10 @@ type Coded = Box<[u8; CODED_LEN]>;
 
 /// Where the walk through the 256 symbols stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Walk {
-    next: u8,
+pub(super) struct Walk {
+    pub(super) next: u8,
     /// Symbols sent so far, counted up to 255.
-    sent: u8,
+    pub(super) sent: u8,
 }
 
 impl Walk {
@@ -61,39 +59,39 @@ impl Walk {
 }
 
 /// An own offer.
-struct OpenOffer {
-    seed: KemSeed,
+pub(super) struct OpenOffer {
+    pub(super) seed: KemSeed,
     /// The encapsulation key, from the seed.
     key: Coded,
     id: ShortId,
-    walk: Walk,
+    pub(super) walk: Walk,
     /// Whether the peer's latest message answered it.
-    acknowledged: bool,
-    answer: Answer,
+    pub(super) acknowledged: bool,
+    pub(super) answer: Answer,
 }
 
 /// What has come of the answer to an own offer. The seed is kept until the secret is mixed: an answerer that fell back to
 /// an old image answers once more.
-enum Answer {
+pub(super) enum Answer {
     None,
     Partial { id: ShortId, assembly: Assembly },
     Whole { id: ShortId, mix: Mix },
 }
 
 /// The part that offers keys. `number` counts from 1; all below it are mixed in.
-struct Offerer {
-    number: u32,
+pub(super) struct Offerer {
+    pub(super) number: u32,
     /// `None`: due, a key pair is made when a message is next sealed.
-    offer: Option<OpenOffer>,
+    pub(super) offer: Option<OpenOffer>,
 }
 
 /// The part that answers the peer's offers.
-struct Answerer {
-    number: u32,
-    stage: Answering,
+pub(super) struct Answerer {
+    pub(super) number: u32,
+    pub(super) stage: Answering,
 }
 
-enum Answering {
+pub(super) enum Answering {
     Collecting { id: ShortId, assembly: Assembly },
     Received { id: ShortId, key: Coded },
     Answered { offer_id: ShortId, answer_id: ShortId, ciphertext: Coded, mix: Mix, walk: Walk },
@@ -105,11 +103,11 @@ impl Answering {
 
 /// One side of the KEM ratchet.
 pub(crate) struct KemRatchet {
-    offerer: Offerer,
-    answerer: Answerer,
+    pub(super) offerer: Offerer,
+    pub(super) answerer: Answerer,
 }
 
-fn offer_id(key: &[u8; CODED_LEN]) -> ShortId {
+pub(super) fn offer_id(key: &[u8; CODED_LEN]) -> ShortId {
     let [a, b, c, ..] = kdf::hash(Label::KemOfferId, &[key]);
     [a, b, c]
 }
@@ -144,7 +142,7 @@ fn add(assembly: &mut Assembly, fragment: &Fragment<'_>) {
 }
 
 impl OpenOffer {
-    fn new(seed: KemSeed) -> Self {
+    pub(super) fn new(seed: KemSeed) -> Self {
         let key = Box::new(*seed.expand().public());
         let id = offer_id(&key);
         Self { seed, key, id, walk: Walk::default(), acknowledged: false, answer: Answer::None }
@@ -242,7 +240,8 @@ impl KemRatchet {
 
     /// The fragments for a message with this room: `count(1) || fragments`, the count's byte not counted as room.
     ///
-    /// Ciphertext symbols go before offer symbols until 49 of each were sent once, then both in turn.
+    /// Until 49 symbols of each were sent once, ciphertext symbols go before offer symbols, unless all that is left of the
+    /// offer fits into this message: the peer waits for it. From then on both get half.
     pub(crate) fn fragments(&mut self, room: usize) -> Vec<u8> {
         let symbols_in = |room: usize, fragments: usize| {
             room.saturating_sub(fragments.saturating_mul(FRAGMENT_OVERHEAD)).checked_div(SYMBOL_LEN).unwrap_or(0)
@@ -262,10 +261,8 @@ impl KemRatchet {
             (Some(_), None) => (one, 0),
             (Some((.., walk)), Some(offer)) => {
                 let (answer_left, offer_left) = (walk.first_round_left(), offer.walk.first_round_left());
-                let for_answer = if answer_left > 0 {
-                    both.min(answer_left)
-                } else if offer_left > 0 {
-                    both.saturating_sub(offer_left)
+                let for_answer = if answer_left > 0 && offer_left > 0 {
+                    if offer_left <= both { both.saturating_sub(offer_left) } else { both.min(answer_left) }
                 } else {
                     both / 2
                 };
@@ -330,7 +327,7 @@ impl KemRatchet {
         all_good
     }
 
-    // --- Copies and images ---------------------------------------------------------------------------------------
+    // --- Copies --------------------------------------------------------------------------------------------------
 
     /// A copy to plan with. What it replaces, or it itself if nothing comes of the plan, is wiped.
     pub(crate) fn fork(&self) -> Self {
@@ -363,104 +360,6 @@ impl KemRatchet {
             answerer: Answerer { number: self.answerer.number, stage },
         }
     }
-
-    /// Longest image: a partial answer and a whole answer to the peer.
-    pub(crate) const MAX_STATE_LEN: usize =
-        (4 + 1 + 64 + 2 + 1 + 1 + 3 + 1 + 48 * 33) + (4 + 1 + 3 + 3 + 2 + 64 + CODED_LEN);
-
-    /// Writes:
-    ///
-    /// ```text
-    /// number(4) || 0(1)                                                                          an offer is due
-    ///           or 1(1) || seed(64) || next(1) || sent(1) || acknowledged(1) ||
-    ///              ( 0(1) or 1(1) || answer id(3) || assembly or 2(1) || answer id(3) || mix(64) )
-    ///   || number(4) || ( 0(1) || offer id(3) || assembly or 1(1) || encapsulation key(1568)
-    ///           or 2(1) || offer id(3) || answer id(3) || next(1) || sent(1) || mix(64) || ciphertext(1568) )
-    /// assembly = count(1, at most 48) || (index(1) || symbol(32)) each, ascending
-    /// ```
-    pub(crate) fn write(&self, out: &mut GuardedVec) {
-        out.u32(self.offerer.number);
-        out.flag(self.offerer.offer.is_some());
-        if let Some(offer) = &self.offerer.offer {
-            out.bytes(offer.seed.expose());
-            offer.walk.write(out);
-            out.flag(offer.acknowledged);
-            match &offer.answer {
-                Answer::None => out.u8(0),
-                Answer::Partial { id, assembly } => {
-                    out.u8(1);
-                    out.bytes(id);
-                    write_assembly(assembly, out);
-                }
-                Answer::Whole { id, mix } => {
-                    out.u8(2);
-                    out.bytes(id);
-                    out.bytes(mix.expose());
-                }
-            }
-        }
-        out.u32(self.answerer.number);
-        match &self.answerer.stage {
-            Answering::Collecting { id, assembly } => {
-                out.u8(0);
-                out.bytes(id);
-                write_assembly(assembly, out);
-            }
-            Answering::Received { key, .. } => {
-                out.u8(1);
-                out.bytes(key.as_slice());
-            }
-            Answering::Answered { offer_id, answer_id, ciphertext, mix, walk } => {
-                out.u8(2);
-                out.bytes(offer_id);
-                out.bytes(answer_id);
-                walk.write(out);
-                out.bytes(mix.expose());
-                out.bytes(ciphertext.as_slice());
-            }
-        }
-    }
-
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let number = nonzero(reader.u32()?)?;
-        let offer = if reader.flag()? {
-            let mut offer = OpenOffer::new(KemSeed::from_bytes(reader.array()?));
-            offer.walk = Walk::read(reader)?;
-            offer.acknowledged = reader.flag()?;
-            offer.answer = match reader.u8()? {
-                0 => Answer::None,
-                1 => Answer::Partial { id: *reader.array()?, assembly: read_assembly(reader)? },
-                2 => Answer::Whole { id: *reader.array()?, mix: Secret::new(reader.array()?) },
-                _ => return Err(DecodeError::Invalid),
-            };
-            if number == u32::MAX {
-                return Err(DecodeError::Invalid);
-            }
-            Some(offer)
-        } else {
-            None
-        };
-        let offerer = Offerer { number, offer };
-        let number = nonzero(reader.u32()?)?;
-        let stage = match reader.u8()? {
-            0 => Answering::Collecting { id: *reader.array()?, assembly: read_assembly(reader)? },
-            1 => {
-                let key = Box::new(*reader.array()?);
-                if !kem::is_valid_public(&key) {
-                    return Err(DecodeError::Invalid);
-                }
-                Answering::Received { id: offer_id(&key), key }
-            }
-            2 => {
-                let (offer_id, answer_id) = (*reader.array()?, *reader.array()?);
-                let walk = Walk::read(reader)?;
-                let mix = Secret::new(reader.array()?);
-                Answering::Answered { offer_id, answer_id, ciphertext: Box::new(*reader.array()?), mix, walk }
-            }
-            _ => return Err(DecodeError::Invalid),
-        };
-        Ok(Self { offerer, answerer: Answerer { number, stage } })
-    }
 }
 
 impl core::fmt::Debug for KemRatchet {
@@ -484,44 +383,4 @@ fn append(
     if let Some(fragments) = out.first_mut() {
         *fragments = fragments.saturating_add(1);
     }
-}
-
-fn nonzero(number: u32) -> Result<u32, DecodeError> {
-    if number == 0 { Err(DecodeError::Invalid) } else { Ok(number) }
-}
-
-impl Walk {
-    fn write(self, out: &mut GuardedVec) {
-        out.u8(self.next);
-        out.u8(self.sent);
-    }
-
-    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self { next: reader.u8()?, sent: reader.u8()? })
-    }
-}
-
-fn write_assembly(assembly: &Assembly, out: &mut GuardedVec) {
-    out.u8(u8::try_from(assembly.len()).unwrap_or(u8::MAX));
-    for (index, symbol) in assembly.iter() {
-        out.u8(index);
-        out.bytes(symbol);
-    }
-}
-
-fn read_assembly(reader: &mut Reader<'_>) -> Result<Assembly, DecodeError> {
-    let mut assembly = Assembly::default();
-    let mut last = None;
-    for _ in 0..reader.u8()? {
-        let index = reader.u8()?;
-        if last.is_some_and(|last| index <= last) {
-            return Err(DecodeError::Invalid);
-        }
-        last = Some(index);
-        assembly.add(index, reader.array()?);
-        if assembly.is_complete() {
-            return Err(DecodeError::Invalid);
-        }
-    }
-    Ok(assembly)
 }

@@ -6,6 +6,7 @@ mod chain;
 mod erasure;
 mod image;
 mod kem;
+mod kem_image;
 mod receive;
 mod root;
 mod send;

@@ -194,8 +194,7 @@ pub fn measure(setting: &Setting, seed: u64, thefts: usize, patience: usize) -> 
     let mut at = 0;
     while at < WARM_UP + thefts || !thieves.is_empty() {
         if at >= WARM_UP && at < WARM_UP + thefts {
-            for victim in 0..2 {
-                let end = &ends[victim];
+            for (victim, end) in ends.iter().enumerate() {
                 let session = Session::from_state(end.session.to_state().expose(), end.own).expect("an own image");
                 // The stolen state does not hold the generator: what the thief draws is its own.
                 let shadow = End { own: end.own, session, other: rng(at as u64 * 7_919 + victim as u64) };
