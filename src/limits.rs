@@ -36,6 +36,9 @@ pub const NEXT_TAG_WINDOW: u32 = 8;
 /// Opened positions of the current and the previous chain whose tags are recognised as duplicates.
 pub const SPENT_WINDOW: u32 = 64;
 
+/// Fragments of key material in one message: two are ever needed, and each can cost a reconstruction and a decapsulation.
+pub const MAX_FRAGMENTS: u8 = 4;
+
 /// Messages in one chain: tags are distinct, and far below the AEAD's limits.
 pub const MAX_CHAIN_LEN: u32 = 1 << 31;
 

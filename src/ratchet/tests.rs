@@ -3,49 +3,16 @@
 use crate::crypto::count::calls;
 use crate::error::OpenError;
 use crate::padding::Padding;
-use crate::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
 use crate::ratchet::{TagSink, TagSource};
+use crate::session::testing::Pair;
 use crate::session::{Content, Opening, Session};
 use crate::wire::payload::PayloadKind;
-use crate::{Envelope, Fingerprint, IdentityKeyPair, Tag, UnixTime};
+use crate::{Envelope, Tag};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use chacha20::ChaCha20Rng;
-use rand_core::SeedableRng;
-
-struct Pair {
-    alice: Session,
-    bob: Session,
-    names: [Fingerprint; 2],
-    rng: ChaCha20Rng,
-}
-
-impl Pair {
-    fn new() -> Self {
-        let mut rng = ChaCha20Rng::from_seed([5; 32]);
-        let (now, lifetimes) = (UnixTime(1000), PreKeyLifetimes::default());
-        let (a, b) = (IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng));
-        let mut prekeys = PreKeyStore::new();
-        let bundle = prekeys.publish(&b, 1, Rotation::IfDue, &lifetimes, now, &mut rng).unwrap().take_bundle();
-        let bundle = VerifiedPreKeyBundle::verify(bundle, now).unwrap();
-        let mut alice = Session::initiate(&a, &bundle, 1, &mut rng).unwrap();
-        let bytes = alice.seal(b"hi", Padding::default(), &mut rng).unwrap();
-        let accepted = Session::accept(&b, &prekeys, &Envelope::parse(&bytes).unwrap(), &lifetimes, now).unwrap();
-        let (mut bob, _) = accepted.settle(&mut prekeys).unwrap();
-        let bytes = bob.seal(b"hello", Padding::default(), &mut rng).unwrap();
-        alice.open(&Envelope::parse(&bytes).unwrap()).unwrap();
-        let names = [a.fingerprint(), b.fingerprint()];
-        Self { alice, bob, names, rng }
-    }
-
-    fn from_alice(&mut self) -> Vec<u8> {
-        self.alice.seal(b"text", Padding::default(), &mut self.rng).unwrap()
-    }
-}
-
 #[test]
 fn damaged_or_forged_envelope_costs_no_dh_no_kem_and_no_chain_step() {
-    let mut pair = Pair::new();
+    let mut pair = Pair::answered();
     for first_of_a_turn in [true, false] {
         let genuine = pair.from_alice();
         for byte in 0..genuine.len() {
@@ -85,7 +52,7 @@ impl TagSink for Index {
 /// be, and the index always equals what a restored session announces.
 #[test]
 fn swapping_an_opening_twice_changes_nothing() {
-    let mut pair = Pair::new();
+    let mut pair = Pair::answered();
     let mut index = [Index::default(), Index::default()];
     pair.alice.announce(&mut index[0]);
     pair.bob.announce(&mut index[1]);
@@ -133,7 +100,7 @@ fn swapping_an_opening_twice_changes_nothing() {
 
 #[test]
 fn swapping_a_sealing_twice_changes_nothing() {
-    let mut pair = Pair::new();
+    let mut pair = Pair::answered();
     for round in 0..20 {
         let before = pair.alice.to_state().expose().to_vec();
         let message = crate::session::Outbound { kind: PayloadKind::Application, content: b"x" };

@@ -34,6 +34,8 @@
 mod image;
 mod open;
 mod seal;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use crate::wire::control::{Control, Rank};
 pub use open::{Accepted, Opened};

@@ -359,27 +359,14 @@ fn read_body(mut body: GuardedVec, step: &mut ReceiveStep) -> Option<(Content, b
 mod tests {
     use super::*;
     use crate::padding::Padding;
-    use crate::prekey::{Rotation, VerifiedPreKeyBundle};
+    use crate::session::testing::Pair;
     use alloc::collections::{BTreeMap, BTreeSet};
-    use chacha20::ChaCha20Rng;
-    use rand_core::SeedableRng;
 
     /// A sender falls back to old images again and again, within a chain and across root steps, and a clone of the
     /// receiver follows each time: whatever body key two messages share, their nonces differ.
     #[test]
     fn restored_old_image_never_repeats_a_body_key_and_nonce() {
-        let mut rng = ChaCha20Rng::from_seed([9; 32]);
-        let (now, lifetimes) = (UnixTime(1000), PreKeyLifetimes::default());
-        let (a, b) = (IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng));
-        let mut prekeys = PreKeyStore::new();
-        let bundle = prekeys.publish(&b, 1, Rotation::IfDue, &lifetimes, now, &mut rng).unwrap().take_bundle();
-        let bundle = VerifiedPreKeyBundle::verify(bundle, now).unwrap();
-        let mut alice = Session::initiate(&a, &bundle, 1, &mut rng).unwrap();
-        let first = alice.seal(b"hi", Padding::default(), &mut rng).unwrap();
-        let accepted = Session::accept(&b, &prekeys, &Envelope::parse(&first).unwrap(), &lifetimes, now).unwrap();
-        let (mut bob, _) = accepted.settle(&mut prekeys).unwrap();
-        let reply = bob.seal(b"hello", Padding::default(), &mut rng).unwrap();
-        alice.open(&Envelope::parse(&reply).unwrap()).unwrap();
+        let Pair { mut alice, mut bob, names, mut rng } = Pair::answered();
 
         // Alice is about to take a root step, and later in the middle of a chain.
         let mut used: BTreeSet<([u8; 32], [u8; 12])> = BTreeSet::new();
@@ -391,8 +378,8 @@ mod tests {
             }
             let (old_alice, old_bob) = (alice.to_state(), bob.to_state());
             for _ in 0..50 {
-                let mut alice = Session::from_state(old_alice.expose(), a.fingerprint()).unwrap();
-                let mut bob = Session::from_state(old_bob.expose(), b.fingerprint()).unwrap();
+                let mut alice = Session::from_state(old_alice.expose(), names[0]).unwrap();
+                let mut bob = Session::from_state(old_bob.expose(), names[1]).unwrap();
                 for _ in 0..4 {
                     let bytes = alice.seal(b"text", Padding::default(), &mut rng).unwrap();
                     let envelope = Envelope::parse(&bytes).unwrap();
@@ -415,25 +402,16 @@ mod tests {
     /// Two futures of one image that have both taken a root step: the other side can follow one of them only.
     #[test]
     fn root_step_taken_twice_has_diverged() {
-        let mut rng = ChaCha20Rng::from_seed([10; 32]);
-        let (now, lifetimes) = (UnixTime(1000), PreKeyLifetimes::default());
-        let (a, b) = (IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng));
-        let mut prekeys = PreKeyStore::new();
-        let bundle = prekeys.publish(&b, 1, Rotation::IfDue, &lifetimes, now, &mut rng).unwrap().take_bundle();
-        let bundle = VerifiedPreKeyBundle::verify(bundle, now).unwrap();
-        let mut alice = Session::initiate(&a, &bundle, 1, &mut rng).unwrap();
-        let first = alice.seal(b"hi", Padding::default(), &mut rng).unwrap();
-        let accepted = Session::accept(&b, &prekeys, &Envelope::parse(&first).unwrap(), &lifetimes, now).unwrap();
-        let (bob, _) = accepted.settle(&mut prekeys).unwrap();
+        let Pair { mut alice, bob, names, mut rng } = Pair::new();
         let image = bob.to_state();
-        let [mut one, mut two] = [(); 2].map(|()| Session::from_state(image.expose(), b.fingerprint()).unwrap());
+        let [mut one, mut two] = [(); 2].map(|()| Session::from_state(image.expose(), names[1]).unwrap());
         let from_one = one.seal(b"one", Padding::default(), &mut rng).unwrap();
         two.seal(b"zero", Padding::default(), &mut rng).unwrap();
         let from_two = two.seal(b"two", Padding::default(), &mut rng).unwrap();
         alice.open(&Envelope::parse(&from_one).unwrap()).unwrap();
         let before = alice.to_state().expose().to_vec();
         let diverged = alice.open(&Envelope::parse(&from_two).unwrap());
-        assert_eq!(diverged, Err(OpenError::Diverged(b.fingerprint())));
+        assert_eq!(diverged, Err(OpenError::Diverged(names[1])));
         assert_eq!(alice.to_state().expose(), before);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::codec::{Reader, Write};
 use crate::error::DecodeError;
+use crate::limits::MAX_FRAGMENTS;
 use alloc::vec::Vec;
 
 /// Length of one symbol.
@@ -58,11 +59,16 @@ impl<'a> Fragment<'a> {
     }
 
     /// Reads a counted list: the well-formed ones, and whether all of them were. What runs over the end takes all that
-    /// is left.
+    /// is left; so do more of them than may be.
     pub(crate) fn read_all(reader: &mut Reader<'a>) -> Result<(Vec<Self>, bool), DecodeError> {
         let mut fragments = Vec::new();
         let mut all_good = true;
-        for _ in 0..reader.u8()? {
+        let count = reader.u8()?;
+        if count > MAX_FRAGMENTS {
+            reader.rest();
+            return Ok((fragments, false));
+        }
+        for _ in 0..count {
             match Self::read(reader) {
                 Ok(Some(fragment)) => fragments.push(fragment),
                 Ok(None) => all_good = false,
@@ -125,6 +131,10 @@ mod tests {
         let bytes = list(&[good.clone(), changed(10, 200)], 3);
         let mut reader = Reader::new(&bytes);
         assert_eq!(Fragment::read_all(&mut reader), Ok((vec![fragment(&symbols)], false)));
+        assert!(reader.is_empty());
+        let bytes = list(&[&good; 5].map(Clone::clone), 3);
+        let mut reader = Reader::new(&bytes);
+        assert_eq!(Fragment::read_all(&mut reader), Ok((vec![], false)));
         assert!(reader.is_empty());
         let bytes = list(&[good.clone(), good.clone()], 0);
         assert_eq!(Fragment::read_all(&mut Reader::new(&bytes)), Ok((vec![fragment(&symbols); 2], true)));
