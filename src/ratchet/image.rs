@@ -106,6 +106,9 @@ impl Ratchet {
             return Err(DecodeError::Invalid);
         }
         let kem = KemRatchet::read(reader)?;
+        if count == 1 && (kem.sent_epoch(), kem.received_epoch()) != (0, 0) {
+            return Err(DecodeError::Invalid);
+        }
         Ok(Self { context, root_key, remote, sending, next_send, lines, first_line, chain_key, skipped, kem })
     }
 

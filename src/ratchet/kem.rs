@@ -148,12 +148,14 @@ impl OpenOffer {
         Self { seed, key, id, walk: Walk::default(), acknowledged: false, answer: Answer::None }
     }
 
-    /// Takes in a fragment of an answer to this offer; whether it was good.
-    fn take_in(&mut self, fragment: &Fragment<'_>) -> bool {
+    /// Takes in a fragment of an answer to this offer; whether it was good. Only the newest message can bring another
+    /// answer than the one at hand.
+    fn take_in(&mut self, fragment: &Fragment<'_>, newest: bool) -> bool {
         let new_id = fragment.answer_id;
         match &self.answer {
             Answer::Whole { id, .. } if *id == new_id => return true,
             Answer::Partial { id, .. } if *id == new_id => {}
+            Answer::Whole { .. } | Answer::Partial { .. } if !newest => return true,
             _ => self.answer = Answer::Partial { id: new_id, assembly: Assembly::default() },
         }
         let Answer::Partial { assembly, .. } = &mut self.answer else { return true };
@@ -170,12 +172,17 @@ impl OpenOffer {
 }
 
 impl Answerer {
-    /// Takes in a fragment of the peer's offer; whether it was good.
-    fn take_in(&mut self, fragment: &Fragment<'_>) -> bool {
+    /// Takes in a fragment of the peer's offer; whether it was good. Only the newest message can bring another offer than
+    /// the one at hand.
+    fn take_in(&mut self, fragment: &Fragment<'_>, newest: bool) -> bool {
         let new_id = fragment.offer_id;
         match &self.stage {
             Answering::Received { id, .. } | Answering::Answered { offer_id: id, .. } if *id == new_id => return true,
             Answering::Collecting { id, .. } if *id == new_id => {}
+            Answering::Collecting { assembly, .. } if assembly.len() == 0 => {
+                self.stage = Answering::Collecting { id: new_id, assembly: Assembly::default() };
+            }
+            _ if !newest => return true,
             // The offerer fell back to an old image: what was collected or answered is for a key that is gone.
             _ => self.stage = Answering::Collecting { id: new_id, assembly: Assembly::default() },
         }
@@ -266,6 +273,8 @@ impl KemRatchet {
                 } else {
                     both / 2
                 };
+                // A message without any would say that this side has fallen back.
+                let for_answer = for_answer.max(1).min(both);
                 (for_answer, both.saturating_sub(for_answer))
             }
         };
@@ -302,20 +311,20 @@ impl KemRatchet {
     }
 
     /// Takes in the fragments of one message; whether all were good. `newest` says that no later message was opened
-    /// before it: then an offer that it does not answer is not acknowledged any more, for the peer may have fallen back.
+    /// before it: then an offer that it does not answer is not acknowledged any more, for the peer has fallen back.
     pub(crate) fn take_in(&mut self, fragments: &[Fragment<'_>], newest: bool) -> bool {
         let mut all_good = true;
         let mut answers = false;
         for fragment in fragments {
             match (fragment.kind, &mut self.offerer.offer) {
                 (FragmentKind::Offer, _) if fragment.number == low(self.answerer.number) => {
-                    all_good &= self.answerer.take_in(fragment);
+                    all_good &= self.answerer.take_in(fragment, newest);
                 }
                 (FragmentKind::Ciphertext, Some(offer))
                     if fragment.number == low(self.offerer.number) && fragment.offer_id == offer.id =>
                 {
                     answers = true;
-                    all_good &= offer.take_in(fragment);
+                    all_good &= offer.take_in(fragment, newest);
                 }
                 // Of an exchange that is over, or of a key that is not this side's.
                 _ => {}
@@ -323,6 +332,10 @@ impl KemRatchet {
         }
         if let Some(offer) = &mut self.offerer.offer {
             offer.acknowledged = answers || (offer.acknowledged && !newest);
+            // An answerer sends its answer until it was mixed in. One that has stopped has forgotten it.
+            if newest && !answers && matches!(offer.answer, Answer::Whole { .. }) {
+                offer.answer = Answer::None;
+            }
         }
         all_good
     }

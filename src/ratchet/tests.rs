@@ -261,6 +261,24 @@ mod kem {
         assert!(recovered >= 20 && diverged >= 1, "{recovered} {diverged}");
     }
 
+    /// A message of a future that its sender has forgotten comes late: it must not undo the exchange that goes on.
+    #[test]
+    fn late_fragments_of_a_lost_future_are_ignored() {
+        let (mut a, mut b, mut rng) = new();
+        let old = restored(&a);
+        let late = fragments(&mut a, 476, &mut rng);
+        a = old;
+        let mut mixed = None;
+        while mixed.is_none() {
+            send(&mut a, &mut b, 476, &mut rng);
+            send(&mut b, &mut a, 476, &mut rng);
+            mixed = restored(&a).begin_chain();
+        }
+        let (lost, _) = Reader::whole(&late, Fragment::read_all).unwrap();
+        assert!(b.take_in(&lost, false));
+        run(&mut a, &mut b, 1, &mut rng);
+    }
+
     #[test]
     fn foreign_stale_doubled_and_broken_fragments_do_no_harm() {
         let (mut a, mut b, mut rng) = new();

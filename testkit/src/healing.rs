@@ -184,7 +184,8 @@ fn conversation(seed: u64) -> [End; 2] {
 /// For each theft: how many messages after it the first one comes from which on the thief reads nothing more. Thefts that
 /// have not healed after `patience` messages count as `patience`.
 pub fn measure(setting: &Setting, seed: u64, thefts: usize, patience: usize) -> Vec<usize> {
-    const WARM_UP: usize = 60;
+    // Each seed takes other instants.
+    let warm_up = 60 + usize::try_from(seed % 16).expect("small") * thefts;
     let mut ends = conversation(seed);
     let mut chance = rng(seed ^ 0x5eed);
     let period = setting.pattern.period();
@@ -192,8 +193,8 @@ pub fn measure(setting: &Setting, seed: u64, thefts: usize, patience: usize) -> 
     let mut healed = Vec::new();
     // Spread over the instants of several periods.
     let mut at = 0;
-    while at < WARM_UP + thefts || !thieves.is_empty() {
-        if at >= WARM_UP && at < WARM_UP + thefts {
+    while at < warm_up + thefts || !thieves.is_empty() {
+        if at >= warm_up && at < warm_up + thefts {
             for (victim, end) in ends.iter().enumerate() {
                 let session = Session::from_state(end.session.to_state().expose(), end.own).expect("an own image");
                 // The stolen state does not hold the generator: what the thief draws is its own.
@@ -219,14 +220,15 @@ pub fn measure(setting: &Setting, seed: u64, thefts: usize, patience: usize) -> 
                 if thief.broken != Broken::Dh {
                     thief.shadow.other = rng(stream);
                 }
+                let before = thief.clone_of();
                 if is_idle(&thief.shadow.session) == before_idle {
                     thief.shadow.seal(len, dh, setting.padding);
                 }
                 if sending_chain_key(&thief.shadow.session) == key {
                     thief.last_read = at;
                 } else {
-                    // Another root key: nothing that either side seals in a later chain is readable. What the peer
-                    // still seals in its present chain is.
+                    // It can't follow. What it had it keeps: the peer's present chain stays readable until it is over.
+                    thief.shadow.session = before;
                     thief.locked_out = is_locked_out(thief, &ends);
                 }
             } else if thief.clone_of().search(&envelope).is_ok() {
