@@ -105,3 +105,19 @@ mod serde_impl {
         }
     }
 }
+
+#[cfg(all(test, feature = "serde"))]
+mod tests {
+    use super::Image;
+    use serde::Deserialize;
+    use serde::de::value::{BytesDeserializer, Error, SeqDeserializer};
+
+    #[test]
+    fn image_comes_from_bytes_and_from_a_sequence() {
+        let bytes = [1_u8, 2, 3];
+        let image = Image::deserialize(BytesDeserializer::<Error>::new(&bytes)).unwrap();
+        assert_eq!(image.expose(), bytes);
+        let image = Image::deserialize(SeqDeserializer::<_, Error>::new(bytes.into_iter())).unwrap();
+        assert_eq!(image.expose(), bytes);
+    }
+}

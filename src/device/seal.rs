@@ -160,8 +160,8 @@ impl Device {
     }
 
     /// Plans to let a session join those with its peer: the best one is sent on, the others fade, and the one that has
-    /// faded longest goes when there are too many. Never the best one that the peer is
-    /// known to hold: the new one may stay unanswered.
+    /// faded longest goes when there are too many. Never the best one that the peer is known to hold: the new one may
+    /// stay unanswered.
     pub(super) fn plan_join(&self, session: Session, now: UnixTime) -> Joining {
         let peer = session.peer_fingerprint();
         let best = self.best_session(peer);
