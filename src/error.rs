@@ -7,6 +7,7 @@
 //! Every variant says what the caller should do. After any error nothing has changed.
 
 use crate::keys::Fingerprint;
+use crate::wire::roster::GroupId;
 use core::fmt;
 
 /// Why bytes are not the encoding of a value. Whatever the variant: drop them.
@@ -110,6 +111,42 @@ pub enum OpenError {
     Violation(Fingerprint),
     /// Authentic, from a blocked peer. Drop it.
     Blocked(Fingerprint),
+    /// Of a group whose roster has moved on without this device: keep it for a bounded time, ask a member for the
+    /// commits ([`crate::Device::ask_for_commits`]), and try again.
+    CommitMissing(GroupId),
+    /// Of a group, from an epoch that is not remembered any more. Drop it.
+    EpochGone(GroupId),
+    /// Of a group, and not sealed under the roster that this device knows: its sender's is another, or a member forged
+    /// it. Drop it; a notice follows when it is a fork.
+    RosterDiffers(GroupId, Fingerprint),
+}
+
+/// Why a group was not changed, or nothing was sealed for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GroupError {
+    /// No such group on this device.
+    UnknownGroup,
+    /// Whoever should have signed is not a member; on a device: this one is not, or not any more.
+    NotMember,
+    /// The signer's role does not allow it; or a welcome is not its signer's.
+    NotAllowed,
+    /// A change names someone who is not a member.
+    UnknownMember,
+    /// A change adds someone who is a member.
+    AlreadyMember,
+    /// A change changes nothing, or the same member twice in one commit.
+    NoChange,
+    /// More changes or members than may be ([`crate::limits`]), or none; or too many groups.
+    TooMany,
+    /// A policy with no messages to a chain, or too many.
+    Policy,
+    /// The signature does not verify.
+    Signature,
+    /// Not a commit of this group, or not a welcome for this identity.
+    Malformed,
+    /// No message could be sealed.
+    Seal(SealError),
 }
 
 /// Why stored state was not restored.
@@ -186,6 +223,22 @@ display! {
         Self::Diverged(_) => "the session has diverged",
         Self::Violation(_) => "the peer broke the protocol",
         Self::Blocked(_) => "from a blocked peer",
+        Self::CommitMissing(_) => "the group's roster has moved on",
+        Self::EpochGone(_) => "the group's epoch is not remembered any more",
+        Self::RosterDiffers(..) => "not sealed under the group's roster",
+    }
+    GroupError {
+        Self::UnknownGroup => "no such group",
+        Self::NotMember => "not a member",
+        Self::NotAllowed => "the member's role does not allow it",
+        Self::UnknownMember => "a change names someone who is not a member",
+        Self::AlreadyMember => "a change adds someone who is a member",
+        Self::NoChange => "a change changes nothing",
+        Self::TooMany => "too many changes, members or groups, or none",
+        Self::Policy => "not a policy for chains",
+        Self::Signature => "the signature does not verify",
+        Self::Malformed => "not of this group, or not for this identity",
+        Self::Seal(_) => "no message could be sealed",
     }
     StateError {
         Self::Malformed(_) => "not the image of a state",
@@ -201,6 +254,12 @@ display! {
 impl From<HandshakeError> for SealError {
     fn from(error: HandshakeError) -> Self {
         Self::Handshake(error)
+    }
+}
+
+impl From<SealError> for GroupError {
+    fn from(error: SealError) -> Self {
+        Self::Seal(error)
     }
 }
 

@@ -60,6 +60,26 @@ labels! {
     KemAnswerId = "kem answer id",
     /// SHA-256: binds a KEM secret to its key and ciphertext.
     KemSecret = "kem secret",
+    /// SHA-256: th_0, the transcript of a new group.
+    GroupStart = "group start",
+    /// SHA-256: th_(e+1), the transcript after a commit.
+    GroupTranscript = "group transcript",
+    /// SHA-256: a roster, in the transcript.
+    Roster = "roster",
+    /// Ed25519: a roster commit.
+    RosterCommit = "commit to a roster",
+    /// SHA-256: which of two commits for one roster goes first.
+    CommitOrder = "order of commits",
+    /// SHA-256: what a sender chain's keys are bound to.
+    SenderChain = "sender chain",
+    /// SHA-256: a sender chain's name on the device that stores it.
+    SenderChainId = "id of a sender chain",
+    /// SHA-256: what every message of a group is bound to.
+    GroupContext = "group context",
+    /// Ed25519: a group's message.
+    GroupMessage = "group message",
+    /// SHA-256: a group message's payload, which is signed.
+    GroupPayload = "group payload",
     /// HMAC: a record's key in the embedder's store.
     RecordKey = "record key",
 }

@@ -18,6 +18,7 @@ mod handshake;
 mod identity;
 mod keys;
 mod labels;
+mod message;
 mod padding;
 mod ratchet;
 mod secret;
@@ -26,11 +27,13 @@ mod wire;
 
 pub mod device;
 pub mod error;
+pub mod group;
 pub mod limits;
 pub mod prekey;
 pub mod session;
 
 pub use device::{Changes, Device, Event, Notice, Opened, Pending, Policy, Record, RecordKey, Search};
+pub use group::GroupId;
 pub use identity::IdentityKeyPair;
 pub use keys::{Fingerprint, IdentityKey, SessionId, UnixTime};
 pub use padding::Padding;

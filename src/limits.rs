@@ -65,3 +65,27 @@ pub(crate) const MAX_USED_PREKEYS: usize = 16;
 
 /// Ids in one receipt.
 pub const MAX_RECEIPT_IDS: usize = 256;
+
+/// Members of a group: a roster of them, with a commit, fits one message.
+pub const MAX_GROUP_MEMBERS: usize = 10_000;
+
+/// Changes in one commit: 270 kB, which with the largest roster still fits one message.
+pub const MAX_GROUP_CHANGES: usize = 4_096;
+
+/// Commits that can be undone when a better one for the same roster arrives late, and passed on to who misses them.
+pub const MAX_KEPT_COMMITS: usize = 8;
+
+/// Epochs whose late messages can still be read.
+pub const MAX_KEPT_EPOCHS: usize = 64;
+
+/// Receiving chains kept for one member of a group: the one in use and those whose late messages may come.
+pub const MAX_MEMBER_CHAINS: usize = 3;
+
+/// Commits, and announcements, of one peer that wait for what comes before them: the oldest go first.
+pub const MAX_WAITING: usize = 8;
+
+/// Longest commit that is kept for a group that is not known yet: strangers can fill no disk with them.
+pub(crate) const MAX_WAITING_UNKNOWN: usize = 4_096;
+
+/// Groups of one device: each costs a roster.
+pub const MAX_GROUPS: usize = 4_096;

@@ -28,6 +28,16 @@ impl Write for GuardedVec {
     }
 }
 
+/// Counts what would be written, so that an image gets its capacity at once.
+#[derive(Debug)]
+pub(crate) struct Length(pub(crate) usize);
+
+impl Write for Length {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0 = self.0.saturating_add(bytes.len());
+    }
+}
+
 /// The stored form of a state machine: secret bytes, wiped on drop, never printed.
 ///
 /// Store it where only its owner can read it, or seal it first.

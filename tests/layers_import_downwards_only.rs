@@ -20,15 +20,15 @@ const LAYERS: &[&[&str]] = &[
     &["codec", "crypto"],
     &["keys", "padding", "state"],
     &["wire"],
-    &["identity", "ratchet"],
+    &["identity", "message", "ratchet"],
     &["prekey"],
     &["handshake"],
-    &["session"],
+    &["session", "group"],
     &["device"],
 ];
 
 /// Errors name peers; nothing else looks upwards.
-const EXCEPTIONS: &[(&str, &str)] = &[("error", "keys")];
+const EXCEPTIONS: &[(&str, &str)] = &[("error", "keys"), ("error", "wire")];
 
 fn layer(module: &str) -> usize {
     LAYERS.iter().position(|modules| modules.contains(&module)).unwrap_or_else(|| panic!("{module} has no layer"))

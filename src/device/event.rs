@@ -1,5 +1,6 @@
 //! What opening an envelope tells, and what can be asked.
 
+use crate::group::GroupId;
 use crate::keys::{Fingerprint, IdentityKey, SessionId, UnixTime};
 use crate::session::SessionStatus;
 use crate::wire::sealed::Tag;
@@ -39,6 +40,30 @@ pub enum Event {
         /// message that was sealed for this peer: a peer can name any tag that it has seen.
         tags: Vec<Tag>,
     },
+    /// A message of a group, for people.
+    GroupMessage {
+        /// The group.
+        group: GroupId,
+        /// Who sealed and signed it.
+        from: Fingerprint,
+        /// Its name.
+        tag: Tag,
+        /// The epoch of the roster that it was sealed under: an earlier one than the present if it comes late.
+        epoch: u64,
+        /// What the member's application sealed.
+        content: Vec<u8>,
+        /// Whether people have compared fingerprints with this member.
+        verified: bool,
+    },
+    /// Something about a group.
+    Group {
+        /// The group.
+        group: GroupId,
+        /// Whose session brought it.
+        from: Fingerprint,
+        /// What it was.
+        what: GroupEvent,
+    },
     /// Something between the devices; nothing to show.
     Control {
         /// Whose device spoke.
@@ -58,9 +83,69 @@ impl fmt::Debug for Event {
                 .field("status", status)
                 .finish(),
             Self::Receipt { from, tags } => f.debug_struct("Receipt").field("from", from).field("tags", tags).finish(),
+            Self::GroupMessage { group, from, tag, epoch, content, verified } => f
+                .debug_struct("GroupMessage")
+                .field("group", group)
+                .field("from", from)
+                .field("tag", tag)
+                .field("epoch", epoch)
+                .field("content_len", &content.len())
+                .field("verified", verified)
+                .finish(),
+            Self::Group { group, from, what } => {
+                f.debug_struct("Group").field("group", group).field("from", from).field("what", what).finish()
+            }
             Self::Control { from } => f.debug_struct("Control").field("from", from).finish(),
         }
     }
+}
+
+/// What became of something about a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GroupEvent {
+    /// This device was added to the group.
+    Joined {
+        /// The group's epoch.
+        epoch: u64,
+    },
+    /// The roster has changed; whether this device is still in it, [`crate::Device::group`] tells.
+    Changed {
+        /// The group's epoch now.
+        epoch: u64,
+        /// Who has joined.
+        added: Vec<Fingerprint>,
+        /// Who is out.
+        removed: Vec<Fingerprint>,
+        /// How many commits that had been applied were outvoted by a better one and are undone.
+        superseded: usize,
+        /// Whether one of those was this device's own: make it again if it is still wanted.
+        own_superseded: bool,
+    },
+    /// A member's sender chain has come: envelopes that were unknown may open now.
+    ChainAnnounced,
+    /// What came is known already.
+    Known,
+    /// A commit that a better one has outvoted. The member will be told the better one.
+    Outvoted,
+    /// It builds on a commit that has not come. It is kept, and the missing one asked for.
+    Waiting,
+    /// The member's roster is another than this device's. Both are told each other's commits; if that does not mend it,
+    /// people must: one of the two was told something else by someone who may change the roster.
+    Fork {
+        /// The epoch at which they differ, or a later one.
+        epoch: u64,
+        /// The transcript hash here, zeros where the epoch is not remembered.
+        ours: [u8; 32],
+        /// The hash that the member named or built on.
+        theirs: [u8; 32],
+    },
+    /// Nothing that this device takes from this peer: it is not a member, or what it sent is too old.
+    Refused,
+    /// The member asked for commits; they are owed.
+    CommitsWanted,
+    /// The member has taken in this device's sender chain.
+    ChainReceived,
 }
 
 /// What protects a message.
@@ -90,6 +175,8 @@ pub enum Notice {
     RenewNeeded(Fingerprint),
     /// A control is owed to the peer: seal it ([`crate::Device::seal_owed`]).
     Owed(OwedId),
+    /// Something is owed to members of the group: seal it ([`crate::Device::seal_group_owed`]).
+    GroupOwed(GroupId),
     /// Few one-time prekeys are left: publish more.
     FewPreKeys {
         /// How many are left.
@@ -121,6 +208,8 @@ pub enum Search<'a> {
     /// In at most so many sessions, in no particular order, always the same ones. With more sessions than that, name
     /// peers.
     UpTo(usize),
+    /// In the chains of this group's members: one small decryption each.
+    Group(GroupId),
 }
 
 /// What is known of a peer.

@@ -1,54 +1,62 @@
-//! From a tag to the sessions that recognise it, in logarithmic time.
+//! From a tag to the sessions and chains that recognise it, in logarithmic time.
 
+use crate::group::ChainId;
 use crate::keys::SessionId;
 use crate::ratchet::{TagSink, TagSource};
 use crate::wire::sealed::Tag;
 use alloc::collections::BTreeSet;
 
-/// Every tag that any session recognises.
+/// Who recognises a tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Holder {
+    Session(SessionId),
+    Chain(ChainId),
+}
+
+/// Every tag that any session, or any chain of a group, recognises.
 #[derive(Debug, Default)]
-pub(super) struct TagIndex(BTreeSet<(Tag, SessionId, TagSource)>);
+pub(super) struct TagIndex(BTreeSet<(Tag, Holder, TagSource)>);
 
 impl TagIndex {
-    /// The sessions that recognise a tag: almost always none or one.
-    pub(super) fn find(&self, tag: Tag) -> impl Iterator<Item = SessionId> {
-        let first = (tag, SessionId::from_bytes([0; 16]), TagSource::Window);
-        let last = (tag, SessionId::from_bytes([0xff; 16]), TagSource::Skipped);
+    /// Who recognises a tag: almost always nobody or one.
+    pub(super) fn find(&self, tag: Tag) -> impl Iterator<Item = Holder> {
+        let first = (tag, Holder::Session(SessionId::from_bytes([0; 16])), TagSource::Window);
+        let last = (tag, Holder::Chain(ChainId([0xff; 16])), TagSource::Skipped);
         let mut previous = None;
-        self.0.range(first..=last).map(|(_, session, _)| *session).filter(move |session| {
-            // Once for each session, whatever the reasons.
-            previous.replace(*session) != Some(*session)
+        self.0.range(first..=last).map(|(_, holder, _)| *holder).filter(move |holder| {
+            // Once for each, whatever the reasons.
+            previous.replace(*holder) != Some(*holder)
         })
     }
 
-    /// The index as one session sees it.
-    pub(super) fn of(&mut self, session: SessionId) -> impl TagSink {
-        Entries { index: self, session, removing: false }
+    /// The index as one holder sees it.
+    pub(super) fn of(&mut self, holder: Holder) -> impl TagSink {
+        Entries { index: self, holder, removing: false }
     }
 
-    /// The same, but what the session announces is taken out.
-    pub(super) fn without(&mut self, session: SessionId) -> impl TagSink {
-        Entries { index: self, session, removing: true }
+    /// The same, but what the holder announces is taken out.
+    pub(super) fn without(&mut self, holder: Holder) -> impl TagSink {
+        Entries { index: self, holder, removing: true }
     }
 }
 
 struct Entries<'a> {
     index: &'a mut TagIndex,
-    session: SessionId,
+    holder: Holder,
     removing: bool,
 }
 
 impl TagSink for Entries<'_> {
     fn add(&mut self, tag: Tag, source: TagSource) {
         if self.removing {
-            self.index.0.remove(&(tag, self.session, source));
+            self.index.0.remove(&(tag, self.holder, source));
         } else {
-            self.index.0.insert((tag, self.session, source));
+            self.index.0.insert((tag, self.holder, source));
         }
     }
 
     fn remove(&mut self, tag: Tag, source: TagSource) {
-        self.index.0.remove(&(tag, self.session, source));
+        self.index.0.remove(&(tag, self.holder, source));
     }
 }
 
@@ -58,8 +66,8 @@ mod tests {
     use alloc::vec::Vec;
 
     #[test]
-    fn finds_each_session_once_and_only_for_its_tag() {
-        let (a, b) = (SessionId::from_bytes([1; 16]), SessionId::from_bytes([2; 16]));
+    fn finds_each_holder_once_and_only_for_its_tag() {
+        let (a, b) = (Holder::Session(SessionId::from_bytes([9; 16])), Holder::Chain(ChainId([2; 16])));
         let mut index = TagIndex::default();
         index.of(a).add(Tag([7; 16]), TagSource::Window);
         index.of(a).add(Tag([7; 16]), TagSource::Skipped);

@@ -1,6 +1,7 @@
 //! Prekeys, peers and upkeep.
 
 use crate::device::Device;
+use crate::device::debts::Waiting;
 use crate::device::event::{PeerStatus, PreKeyStatus};
 use crate::device::peer::Peer;
 use crate::device::pending::{Change, Pending};
@@ -161,12 +162,16 @@ impl Device {
     }
 
     fn without_sessions(&self, peer: Fingerprint) -> Vec<Change> {
-        self.sessions_with(peer).map(|(id, _)| Change::Session(*id, None)).collect()
+        let mut changes: Vec<Change> = self.sessions_with(peer).map(|(id, _)| Change::Session(*id, None)).collect();
+        if self.waiting.contains_key(&peer) {
+            changes.push(Change::Waiting(peer, Waiting::default()));
+        }
+        changes
     }
 
     // --- Upkeep --------------------------------------------------------------------------------------------------
 
-    /// Deletes what has had its time: prekeys past their end and grace, sessions that have faded long enough, records
+    /// Deletes what has had its time: prekeys past their end and grace, sessions and chains of groups that have faded long enough, records
     /// of introductions that nothing refers to any more. Call it once a day: nothing fades by itself. The result is the number of deletions.
     pub fn maintain(&mut self, now: UnixTime) -> Pending<'_, usize> {
         let faded: BTreeSet<SessionId> = self
@@ -181,6 +186,7 @@ impl Device {
         let prekeys = self.prekeys.plan_expire(&self.policy.prekeys, now, is_alive);
         let mut plan: Vec<Change> = faded.iter().map(|id| Change::Session(*id, None)).collect();
         plan.extend(prekeys.into_iter().map(Change::PreKey));
+        plan.extend(self.faded_chains(now).map(|id| Change::Chain(id, None)));
         let count = plan.len();
         Pending::new(self, plan, count)
     }

@@ -4,7 +4,12 @@
 //! changed until [`Pending::commit`] was given a place to store them and that succeeded: **persist, then transmit** is
 //! the only order there is. Dropping a `Pending`, or failing to store, leaves the device as it was.
 
+mod debts;
 mod event;
+mod group;
+mod group_debts;
+mod group_open;
+mod group_records;
 mod index;
 mod manage;
 mod open;
@@ -14,12 +19,14 @@ mod policy;
 mod records;
 mod seal;
 
-pub use event::{Event, MessageStatus, Notice, Opened, OwedId, PeerStatus, PreKeyStatus, Search};
+pub use event::{Event, GroupEvent, MessageStatus, Notice, Opened, OwedId, PeerStatus, PreKeyStatus, Search};
+pub use group::{GroupChange, GroupCommitted, GroupEnvelope, GroupSealed, GroupStatus, Unreachable};
 pub use pending::Pending;
 pub use policy::Policy;
 pub use records::{Changes, Record, RecordKey};
 
 use crate::crypto::kdf::MacKey;
+use crate::group::{ChainId, Group, GroupId, MemberChain, OwnChain};
 use crate::identity::IdentityKeyPair;
 use crate::keys::{Fingerprint, IdentityKey, SessionId, UnixTime};
 use crate::prekey::PreKeyStore;
@@ -28,6 +35,7 @@ use crate::session::{Rank, Session};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::fmt;
+use debts::{Debts, Waiting};
 use index::TagIndex;
 use peer::Peer;
 use rand_core::CryptoRng;
@@ -50,6 +58,14 @@ pub struct Device {
     by_peer: BTreeSet<(Fingerprint, SessionId)>,
     owing: BTreeSet<SessionId>,
     index: TagIndex,
+    groups: BTreeMap<GroupId, Box<Group>>,
+    own_chains: BTreeMap<GroupId, Box<OwnChain>>,
+    debts: BTreeMap<GroupId, Debts>,
+    chains: BTreeMap<ChainId, Box<MemberChain>>,
+    /// What has come for groups before what comes before it.
+    waiting: BTreeMap<Fingerprint, Waiting>,
+    // Derived from the chains.
+    chains_of: BTreeSet<(GroupId, Fingerprint, ChainId)>,
 }
 
 /// A session and how it stands among those with its peer.
@@ -99,6 +115,12 @@ impl Device {
             by_peer: BTreeSet::new(),
             owing: BTreeSet::new(),
             index: TagIndex::default(),
+            groups: BTreeMap::new(),
+            own_chains: BTreeMap::new(),
+            debts: BTreeMap::new(),
+            chains: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            chains_of: BTreeSet::new(),
         }
     }
 

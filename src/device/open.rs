@@ -1,18 +1,28 @@
 //! Opening an envelope: whose it is, what it says, what follows from it.
 
-use crate::device::event::{Event, MessageStatus, Notice, Opened, OwedId, Search};
+use crate::device::event::{Event, GroupEvent, MessageStatus, Notice, Opened, OwedId, Search};
+use crate::device::index::Holder;
 use crate::device::peer::Peer;
 use crate::device::pending::{Change, Pending};
 use crate::device::{Device, Held, Standing};
 use crate::error::OpenError;
 use crate::keys::{Fingerprint, SessionId, UnixTime};
 use crate::limits::MAX_INTRODUCTIONS;
+use crate::message::Opening;
 use crate::prekey::PreKeyChange;
 use crate::ratchet::Place;
-use crate::session::{self, Accepted, Content, Control, Opening, Session, SessionStatus};
+use crate::session::{self, Accepted, Content, Control, Session, SessionStatus};
 use crate::wire::envelope::Envelope;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+
+/// How a message came.
+#[derive(Clone, Copy)]
+struct About {
+    introduction: bool,
+    session: SessionStatus,
+    now: UnixTime,
+}
 
 /// What opening an envelope would change and tell.
 type Planned = (Vec<Change>, Opened);
@@ -47,33 +57,54 @@ impl Device {
 
     fn plan_open(&self, bytes: &[u8], search: Option<Search<'_>>, now: UnixTime) -> Result<Planned, OpenError> {
         let envelope = Envelope::parse(bytes).map_err(OpenError::Malformed)?;
-        if let Some(result) = self.plan_recognised(&envelope) {
+        if let Some(result) = self.plan_recognised(&envelope, now) {
             return result;
         }
         if let Some(prefix) = &envelope.prefix {
             let opening = Opening::new(&envelope);
             return match self.prekeys.record().get(&prefix.id()) {
-                Some(entry) => self.plan_repeated(entry.session, &opening),
+                Some(entry) => self.plan_repeated(entry.session, &opening, now),
                 None => self.plan_accept(&opening, now),
             };
         }
         let search = search.ok_or(OpenError::Unknown)?;
         let opening = Opening::new(&envelope);
         match search {
-            Search::UpTo(count) => self.plan_search(self.sessions.iter().take(count), &opening),
+            Search::UpTo(count) => self.plan_search(self.sessions.iter().take(count), &opening, now),
+            Search::Group(group) => {
+                for (_, chain) in self.chains_in(group) {
+                    match self.plan_group_message(chain, &opening, true) {
+                        Err(OpenError::Unknown) => {}
+                        result => return result,
+                    }
+                }
+                Err(OpenError::Unknown)
+            }
             Search::Peers(peers) => {
                 let sessions = peers.iter().flat_map(|peer| self.sessions_with(*peer));
                 let sessions = sessions.filter_map(|(id, _)| self.sessions.get_key_value(id));
-                self.plan_search(sessions, &opening)
+                self.plan_search(sessions, &opening, now)
             }
         }
     }
 
-    /// By its tag. `None` when no session recognises it.
-    fn plan_recognised(&self, envelope: &Envelope<'_>) -> Option<Result<Planned, OpenError>> {
+    /// By its tag. `None` when nobody recognises it.
+    fn plan_recognised(&self, envelope: &Envelope<'_>, now: UnixTime) -> Option<Result<Planned, OpenError>> {
         let mut opening = None;
         let mut result = None;
-        for id in self.index.find(envelope.tag()) {
+        for holder in self.index.find(envelope.tag()) {
+            let id = match holder {
+                Holder::Session(id) => id,
+                Holder::Chain(id) => {
+                    let opening = opening.get_or_insert_with(|| Opening::new(envelope));
+                    match self.plan_group_message(id, opening, false) {
+                        // Someone may have announced another's chain: the tag passes on.
+                        Err(OpenError::Rejected) => result = Some(Err(OpenError::Rejected)),
+                        planned => return Some(planned),
+                    }
+                    continue;
+                }
+            };
             let Some(held) = self.sessions.get(&id) else { continue };
             let planned = match held.session.locate(&envelope.tag()) {
                 None => continue,
@@ -84,17 +115,17 @@ impl Device {
                 // Another session may have the same tag.
                 Err(OpenError::Rejected) => result = Some(Err(OpenError::Rejected)),
                 Err(error) => return Some(Err(self.advise(id, error))),
-                Ok(planned) => return Some(self.plan_opened(id, held, planned, envelope.is_introduction())),
+                Ok(planned) => return Some(self.plan_opened(id, held, planned, envelope.is_introduction(), now)),
             }
         }
         result
     }
 
     /// An introduction that was accepted before belongs to its session alone.
-    fn plan_repeated(&self, id: SessionId, opening: &Opening<'_>) -> Result<Planned, OpenError> {
+    fn plan_repeated(&self, id: SessionId, opening: &Opening<'_>, now: UnixTime) -> Result<Planned, OpenError> {
         let held = self.sessions.get(&id).ok_or(OpenError::Replayed)?;
         match held.session.plan_search(opening) {
-            Ok(planned) => self.plan_opened(id, held, planned, true),
+            Ok(planned) => self.plan_opened(id, held, planned, true, now),
             Err(OpenError::Unknown) => Err(OpenError::Rejected),
             Err(error) => Err(self.advise(id, error)),
         }
@@ -104,10 +135,11 @@ impl Device {
         &self,
         sessions: impl Iterator<Item = (&'a SessionId, &'a Box<Held>)>,
         opening: &Opening<'_>,
+        now: UnixTime,
     ) -> Result<Planned, OpenError> {
         for (id, held) in sessions {
             match held.session.plan_search(opening) {
-                Ok(planned) => return self.plan_opened(*id, held, planned, false),
+                Ok(planned) => return self.plan_opened(*id, held, planned, false, now),
                 Err(OpenError::Unknown) => {}
                 Err(error) => return Err(self.advise(*id, error)),
             }
@@ -135,6 +167,7 @@ impl Device {
         held: &Held,
         planned: session::PlannedOpen,
         introduction: bool,
+        now: UnixTime,
     ) -> Result<Planned, OpenError> {
         let peer = held.session.peer_fingerprint();
         let known = self.peers.get(&peer).ok_or(OpenError::Rejected)?;
@@ -152,7 +185,8 @@ impl Device {
         }
         let mut status = held.session.status();
         status.confirmed |= planned.confirms;
-        let event = self.tell(known, planned.opened, introduction, status, &mut changes, &mut notices);
+        let about = About { introduction, session: status, now };
+        let event = self.tell(known, planned.opened, about, &mut changes, &mut notices)?;
         Ok((changes, Opened { event, notices }))
     }
 
@@ -188,7 +222,8 @@ impl Device {
         if !self.peers.contains_key(&peer) {
             changes.push(Change::Peer(peer, Some(Box::new(new_peer.clone()))));
         }
-        let event = self.tell(known, opened, true, status, &mut changes, &mut notices);
+        let about = About { introduction: true, session: status, now };
+        let event = self.tell(known, opened, about, &mut changes, &mut notices)?;
         Ok((changes, Opened { event, notices }))
     }
 
@@ -208,11 +243,11 @@ impl Device {
         &self,
         peer: &Peer,
         opened: session::Opened,
-        introduction: bool,
-        session: SessionStatus,
+        about: About,
         changes: &mut Vec<Change>,
         notices: &mut Vec<Notice>,
-    ) -> Event {
+    ) -> Result<Event, OpenError> {
+        let About { introduction, session, now } = about;
         let from = peer.fingerprint();
         if opened.lost > 0 {
             notices.push(Notice::MessagesLost { peer: from, count: opened.lost });
@@ -220,7 +255,7 @@ impl Device {
         if opened.bad_fragment {
             notices.push(Notice::BadFragment(from));
         }
-        match opened.content {
+        Ok(match opened.content {
             Content::Message(content) => {
                 let status = MessageStatus { verified: peer.verified, introduction, session };
                 Event::Message { from, tag: opened.tag, content, status }
@@ -235,7 +270,14 @@ impl Device {
                 }
                 Event::Control { from }
             }
-        }
+            Content::Control(Control::CommitsWanted(group, after)) => {
+                self.plan_commits_wanted(from, group, after, changes, notices)
+            }
+            Content::Control(Control::ChainReceived(group)) => {
+                Event::Group { group, from, what: GroupEvent::ChainReceived }
+            }
+            Content::Group(content) => self.plan_group_content(peer, &content, now, changes, notices)?,
+        })
     }
 
     /// Whether a rank that a peer names is above every session that this device has with it.

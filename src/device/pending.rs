@@ -1,9 +1,12 @@
 //! Plans: what an operation would change, applied only once it is stored.
 
+use crate::device::debts::{Debts, Waiting};
+use crate::device::index::Holder;
 use crate::device::peer::Peer;
 use crate::device::records::{Changes, Row};
 use crate::device::{Device, Held, Standing};
-use crate::keys::{Fingerprint, SessionId};
+use crate::group::{ChainId, Group, GroupId, MemberChain, MemberStep, OwnChain, OwnStep};
+use crate::keys::{Fingerprint, SessionId, UnixTime};
 use crate::prekey::PreKeyChange;
 use crate::session::{OpenStep, SealStep};
 use alloc::boxed::Box;
@@ -21,6 +24,14 @@ pub(super) enum Change {
     Open(SessionId, Box<OpenStep>),
     Standing(SessionId, Standing),
     PreKey(PreKeyChange),
+    Group(GroupId, Option<Box<Group>>),
+    OwnChain(GroupId, Option<Box<OwnChain>>),
+    OwnStep(GroupId, OwnStep),
+    Debts(GroupId, Debts),
+    Chain(ChainId, Option<Box<MemberChain>>),
+    ChainOpen(ChainId, Box<MemberStep>),
+    ChainReplaced(ChainId, Option<UnixTime>),
+    Waiting(Fingerprint, Waiting),
 }
 
 /// An operation that is ready and has not happened yet.
@@ -114,7 +125,7 @@ impl Device {
             }
             Change::Open(id, step) => {
                 if let Some(held) = self.sessions.get_mut(id) {
-                    held.session.swap_open(step, &mut self.index.of(*id));
+                    held.session.swap_open(step, &mut self.index.of(Holder::Session(*id)));
                 }
             }
             Change::Standing(id, standing) => {
@@ -124,13 +135,52 @@ impl Device {
                 self.derive_owing(*id);
             }
             Change::PreKey(change) => self.prekeys.swap(change),
+            Change::Group(group, value) => swap_entry(&mut self.groups, *group, value),
+            Change::OwnChain(group, value) => swap_entry(&mut self.own_chains, *group, value),
+            Change::OwnStep(group, step) => {
+                if let Some(chain) = self.own_chains.get_mut(group) {
+                    chain.swap(step);
+                }
+            }
+            Change::Debts(group, debts) => swap_nonempty(&mut self.debts, *group, debts),
+            Change::Chain(id, value) => {
+                self.derive_without_chain(*id);
+                swap_entry(&mut self.chains, *id, value);
+                self.derive_with_chain(*id);
+            }
+            Change::ChainOpen(id, step) => {
+                if let Some(chain) = self.chains.get_mut(id) {
+                    chain.swap(step, &mut self.index.of(Holder::Chain(*id)));
+                }
+            }
+            Change::ChainReplaced(id, since) => {
+                if let Some(chain) = self.chains.get_mut(id) {
+                    mem::swap(&mut chain.replaced, since);
+                }
+            }
+            Change::Waiting(peer, waiting) => swap_nonempty(&mut self.waiting, *peer, waiting),
+        }
+    }
+
+    fn derive_without_chain(&mut self, id: ChainId) {
+        if let Some(chain) = self.chains.get(&id) {
+            chain.announce(&mut self.index.without(Holder::Chain(id)));
+            self.chains_of.remove(&(chain.group, chain.sender, id));
+        }
+    }
+
+    /// Puts a chain into everything that is derived from the chains.
+    pub(super) fn derive_with_chain(&mut self, id: ChainId) {
+        if let Some(chain) = self.chains.get(&id) {
+            chain.announce(&mut self.index.of(Holder::Chain(id)));
+            self.chains_of.insert((chain.group, chain.sender, id));
         }
     }
 
     /// Takes a session out of everything that is derived from the sessions.
     fn derive_without(&mut self, id: SessionId) {
         if let Some(held) = self.sessions.get(&id) {
-            held.session.announce(&mut self.index.without(id));
+            held.session.announce(&mut self.index.without(Holder::Session(id)));
             self.by_peer.remove(&(held.session.peer_fingerprint(), id));
             self.owing.remove(&id);
         }
@@ -139,7 +189,7 @@ impl Device {
     /// Puts a session into everything that is derived from the sessions.
     pub(super) fn derive_with(&mut self, id: SessionId) {
         if let Some(held) = self.sessions.get(&id) {
-            held.session.announce(&mut self.index.of(id));
+            held.session.announce(&mut self.index.of(Holder::Session(id)));
             self.by_peer.insert((held.session.peer_fingerprint(), id));
         }
         self.derive_owing(id);
@@ -172,6 +222,31 @@ impl Device {
                 rows.insert(Row::Session(*id));
                 rows.extend(step.changed_blocks().map(|block| Row::Skipped(*id, block)));
             }
+            Change::Group(group, _) => {
+                rows.insert(Row::Group(*group));
+            }
+            Change::OwnChain(group, _) | Change::OwnStep(group, _) => {
+                rows.insert(Row::OwnChain(*group));
+            }
+            Change::Debts(group, _) => {
+                rows.insert(Row::Debts(*group));
+            }
+            Change::Chain(id, _) => {
+                rows.insert(Row::Chain(*id));
+                if let Some(chain) = self.chains.get(id) {
+                    rows.extend(chain.skipped().blocks().map(|block| Row::ChainSkipped(*id, block)));
+                }
+            }
+            Change::ChainOpen(id, step) => {
+                rows.insert(Row::Chain(*id));
+                rows.extend(step.changed_blocks().map(|block| Row::ChainSkipped(*id, block)));
+            }
+            Change::ChainReplaced(id, _) => {
+                rows.insert(Row::Chain(*id));
+            }
+            Change::Waiting(peer, _) => {
+                rows.insert(Row::Waiting(*peer));
+            }
             Change::PreKey(PreKeyChange::Signed(id, _)) => {
                 rows.insert(Row::Signed(*id));
             }
@@ -192,4 +267,18 @@ fn swap_entry<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: &mut Option<V>
         map.insert(key, after);
     }
     *value = before;
+}
+
+/// The same where an empty value stands for none.
+fn swap_nonempty<K: Ord, V: Default + Emptiness>(map: &mut BTreeMap<K, V>, key: K, value: &mut V) {
+    let before = map.remove(&key).unwrap_or_default();
+    let after = mem::replace(value, before);
+    if !after.is_nothing() {
+        map.insert(key, after);
+    }
+}
+
+/// What can hold nothing.
+pub(super) trait Emptiness {
+    fn is_nothing(&self) -> bool;
 }

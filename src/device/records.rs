@@ -7,6 +7,7 @@ use crate::crypto::kdf::MacKey;
 use crate::device::peer::Peer;
 use crate::device::{Device, Held, Standing};
 use crate::error::{DecodeError, StateError};
+use crate::group::{ChainId, GroupId};
 use crate::identity::IdentityKeyPair;
 use crate::keys::{Fingerprint, SessionId, UnixTime};
 use crate::labels::Label;
@@ -21,6 +22,9 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::fmt;
 
+/// The greatest kind of a record.
+const LAST_KIND: u8 = 13;
+
 /// One record's name inside the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Row {
@@ -31,6 +35,12 @@ pub(super) enum Row {
     Peer(Fingerprint),
     Session(SessionId),
     Skipped(SessionId, u64),
+    Group(GroupId),
+    OwnChain(GroupId),
+    Debts(GroupId),
+    Chain(ChainId),
+    ChainSkipped(ChainId, u64),
+    Waiting(Fingerprint),
 }
 
 impl Row {
@@ -43,6 +53,12 @@ impl Row {
             Self::Peer(_) => 5,
             Self::Session(_) => 6,
             Self::Skipped(..) => 7,
+            Self::Group(_) => 8,
+            Self::OwnChain(_) => 9,
+            Self::Debts(_) => 10,
+            Self::Chain(_) => 11,
+            Self::ChainSkipped(..) => 12,
+            Self::Waiting(_) => LAST_KIND,
         }
     }
 
@@ -56,7 +72,13 @@ impl Row {
                 id.u32(block.signed_id);
                 id.u32(block.number);
             }
-            Self::Peer(peer) => id.bytes(peer.as_bytes()),
+            Self::Peer(peer) | Self::Waiting(peer) => id.bytes(peer.as_bytes()),
+            Self::Group(group) | Self::OwnChain(group) | Self::Debts(group) => id.bytes(group.as_bytes()),
+            Self::Chain(chain) => id.bytes(&chain.0),
+            Self::ChainSkipped(chain, block) => {
+                id.bytes(&chain.0);
+                id.u64(block);
+            }
             Self::Session(session) => id.bytes(session.as_bytes()),
             Self::Skipped(session, block) => {
                 id.bytes(session.as_bytes());
@@ -154,6 +176,14 @@ impl Device {
             rows.insert(Row::Session(*id));
             rows.extend(held.session.skipped().blocks().map(|block| Row::Skipped(*id, block)));
         }
+        rows.extend(self.groups.keys().copied().map(Row::Group));
+        rows.extend(self.own_chains.keys().copied().map(Row::OwnChain));
+        rows.extend(self.debts.keys().copied().map(Row::Debts));
+        for (id, chain) in &self.chains {
+            rows.insert(Row::Chain(*id));
+            rows.extend(chain.skipped().blocks().map(|block| Row::ChainSkipped(*id, block)));
+        }
+        rows.extend(self.waiting.keys().copied().map(Row::Waiting));
         self.changes(&rows)
     }
 
@@ -215,6 +245,7 @@ impl Device {
                 skipped.write_block(block, &mut out);
                 out
             }
+            row => self.encode_group_record(row, start)?,
         };
         Some(Image::new(out))
     }
@@ -241,7 +272,7 @@ impl Device {
 
         // In the order in which they build on each other.
         let mut read = 1_usize;
-        for kind in 2..=7 {
+        for kind in 2..=LAST_KIND {
             for (key, bytes) in of_kind(kind) {
                 let row = device.read(kind, bytes)?;
                 check_key(*key, row, &device.record_key)?;
@@ -292,6 +323,7 @@ impl Device {
                 }
                 Row::Session(id)
             }
+            8..=LAST_KIND => self.read_group_record(kind, &mut reader)?,
             _ => {
                 let id = SessionId::from_bytes(*reader.array()?);
                 let block = reader.u64()?;
@@ -306,6 +338,7 @@ impl Device {
 
     /// Checks what binds records to each other, and builds what is derived from them.
     fn finish_restore(&mut self) -> Result<(), StateError> {
+        self.finish_groups()?;
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         let own = self.fingerprint();
         for id in ids {

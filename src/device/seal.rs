@@ -121,7 +121,7 @@ impl Device {
         if known.blocked { Err(SealError::Blocked) } else { Ok(known) }
     }
 
-    fn plan_seal<R: CryptoRng + ?Sized>(
+    pub(super) fn plan_seal<R: CryptoRng + ?Sized>(
         &self,
         peer: Fingerprint,
         message: Outbound<'_>,

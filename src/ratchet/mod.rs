@@ -13,11 +13,11 @@ mod send;
 mod skipped;
 mod state;
 
-pub(crate) use chain::{ChainKeys, TagSink, TagSource};
-pub(crate) use receive::{Incoming, Place, ReceiveError, ReceiveStep};
+pub(crate) use chain::{ChainKeys, TagSink, TagSource, TagWindow, kdf_ck};
+pub(crate) use receive::{Incoming, Place, ReceiveError, ReceiveStep, Skip, check_jump};
 pub(crate) use root::split;
-pub(crate) use send::{Outgoing, SendStep};
-pub(crate) use skipped::SkippedKeys;
+pub(crate) use send::SendStep;
+pub(crate) use skipped::{SkippedDelta, SkippedKeys};
 pub(crate) use state::{InitialSecrets, Ratchet};
 
 #[cfg(test)]

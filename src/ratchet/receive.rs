@@ -5,7 +5,7 @@ use crate::limits::{MAX_CHAIN_LEN, MAX_JUMP, MAX_SKIPPED};
 use crate::ratchet::chain::{ChainKeys, TagSink, kdf_ck};
 use crate::ratchet::kem::KemRatchet;
 use crate::ratchet::root::kdf_rk;
-use crate::ratchet::skipped::{SkippedDelta, SkippedKey};
+use crate::ratchet::skipped::{SkippedDelta, SkippedKey, SkippedKeys};
 use crate::ratchet::state::{Line, Ratchet, Sending};
 use crate::secret::{Guarded, Secret, copied};
 use crate::wire::fragment::Fragment;
@@ -151,10 +151,10 @@ impl Ratchet {
         check_jump(header.n, jump)?;
         let mut skip = Skip::default();
         let chain_key =
-            skip.run(self.line_number(index), line, &self.context, self.chain_key.expose(), line.next..header.n);
+            skip.run(self.line_number(index), &line.keys, &self.context, self.chain_key.expose(), line.next..header.n);
         let step = kdf_ck(&chain_key);
         let advance = Advance { chain_key: step.chain_key, next: header.n.saturating_add(1) };
-        let skipped = self.skipped.plan(skip.keys, skip.chains, skip.lost);
+        let skipped = skip.plan(&self.skipped);
         let step_out = ReceiveStep { turn: None, advance: Some(advance), skipped, kem: self.kem.fork(), newest: true };
         Ok(Incoming { message_key: step.message_key, step: step_out, begins_chain: false })
     }
@@ -173,7 +173,7 @@ impl Ratchet {
                 let end = header.previous_chain_len.max(line.next);
                 let rest = end.saturating_sub(line.next);
                 check_jump(end.saturating_sub(1), rest.saturating_add(header.n))?;
-                skip.run(self.line_number(index), line, &self.context, self.chain_key.expose(), line.next..end);
+                skip.run(self.line_number(index), &line.keys, &self.context, self.chain_key.expose(), line.next..end);
                 (rest, end)
             }
         };
@@ -183,7 +183,7 @@ impl Ratchet {
         let mix = kem.follow(header.kem_epoch)?;
         let root = kdf_rk(self.root_key.expose(), &dh, mix.as_ref(), &self.context);
         let number = self.line_number(self.lines.len().saturating_sub(1));
-        let chain_key = skip.run(number, next, &self.context, &root.chain_key, 0..header.n);
+        let chain_key = skip.run(number, &next.keys, &self.context, &root.chain_key, 0..header.n);
         let step = kdf_ck(&chain_key);
         let turn = ReceiveTurn {
             root_key: root.root_key,
@@ -193,7 +193,7 @@ impl Ratchet {
             lines: LineChange::Push(Line::new(&root.next_header_secret, &self.context)),
         };
         let advance = Advance { chain_key: step.chain_key, next: header.n.saturating_add(1) };
-        let skipped = self.skipped.plan(skip.keys, skip.chains, skip.lost);
+        let skipped = skip.plan(&self.skipped);
         let step_out = ReceiveStep { turn: Some(turn), advance: Some(advance), skipped, kem, newest: true };
         Ok(Incoming { message_key: step.message_key, step: step_out, begins_chain: true })
     }
@@ -267,7 +267,7 @@ impl Ratchet {
 }
 
 /// Refuses positions beyond a chain's end and jumps beyond the bound.
-fn check_jump(end: u32, jump: u32) -> Result<(), ReceiveError> {
+pub(crate) fn check_jump(end: u32, jump: u32) -> Result<(), ReceiveError> {
     if end >= MAX_CHAIN_LEN {
         return Err(ReceiveError::Violation);
     }
@@ -276,7 +276,7 @@ fn check_jump(end: u32, jump: u32) -> Result<(), ReceiveError> {
 
 /// Message keys that are passed over on the way.
 #[derive(Default)]
-struct Skip {
+pub(crate) struct Skip {
     keys: Vec<SkippedKey>,
     chains: Vec<(u64, ChainKeys)>,
     /// Keys that no bound could have kept.
@@ -285,12 +285,19 @@ struct Skip {
 
 impl Skip {
     /// Derives the keys of a range and returns the chain key behind it. Only as many as could be kept are kept.
-    fn run(&mut self, chain: u64, line: &Line, context: &[u8; 32], start: &[u8; 32], range: Range<u32>) -> Guarded<32> {
+    pub(crate) fn run(
+        &mut self,
+        chain: u64,
+        line: &ChainKeys,
+        context: &[u8; 32],
+        start: &[u8; 32],
+        range: Range<u32>,
+    ) -> Guarded<32> {
         let mut chain_key = copied(start);
         if range.is_empty() {
             return chain_key;
         }
-        self.chains.push((chain, ChainKeys::derive(line.keys.secret().expose(), context)));
+        self.chains.push((chain, ChainKeys::derive(line.secret().expose(), context)));
         let keep_from = range.end.saturating_sub(u32::try_from(MAX_SKIPPED).unwrap_or(u32::MAX));
         for n in range {
             let step = kdf_ck(&chain_key);
@@ -299,9 +306,14 @@ impl Skip {
                 self.lost = self.lost.saturating_add(1);
             } else {
                 let key = Secret::new(&step.message_key);
-                self.keys.push(SkippedKey { tag: line.keys.tag(n), chain, n, key });
+                self.keys.push(SkippedKey { tag: line.tag(n), chain, n, key });
             }
         }
         chain_key
+    }
+
+    /// Plans to keep the keys.
+    pub(crate) fn plan(self, kept: &SkippedKeys) -> SkippedDelta {
+        kept.plan(self.keys, self.chains, self.lost)
     }
 }

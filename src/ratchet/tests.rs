@@ -2,10 +2,11 @@
 
 use crate::crypto::count::calls;
 use crate::error::OpenError;
+use crate::message::Opening;
 use crate::padding::Padding;
 use crate::ratchet::{TagSink, TagSource};
 use crate::session::testing::Pair;
-use crate::session::{Content, Opening, Session};
+use crate::session::{Content, Session};
 use crate::wire::payload::PayloadKind;
 use crate::{Envelope, Tag};
 use alloc::collections::BTreeSet;

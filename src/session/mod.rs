@@ -40,7 +40,7 @@ pub(crate) mod testing;
 pub use crate::wire::control::{Control, Rank};
 pub use open::{Accepted, Opened};
 
-pub(crate) use open::{OpenStep, Opening, PlannedOpen};
+pub(crate) use open::{OpenStep, PlannedOpen};
 pub(crate) use seal::{Outbound, SealStep};
 
 use crate::error::HandshakeError;
@@ -49,7 +49,9 @@ use crate::identity::IdentityKeyPair;
 use crate::keys::{Fingerprint, IdentityKey, SessionId};
 use crate::prekey::VerifiedPreKeyBundle;
 use crate::ratchet::{Ratchet, TagSink};
+use crate::secret::GuardedVec;
 use crate::wire::introduction::{PREFIX_LEN, prefix_hash};
+use crate::wire::payload::PayloadKind;
 use crate::wire::sealed::Tag;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -66,7 +68,30 @@ pub enum Content {
     Receipt(Vec<Tag>),
     /// What the other side's device says to this one.
     Control(Control),
+    /// What members of a group tell each other, for [`crate::Device`].
+    Group(GroupContent),
 }
+
+/// A commit, a welcome or a sender chain of a group: it may hold keys, and shows nothing.
+#[derive(Clone)]
+pub struct GroupContent {
+    pub(crate) kind: PayloadKind,
+    pub(crate) bytes: GuardedVec,
+}
+
+impl fmt::Debug for GroupContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, {} bytes", self.kind, self.bytes.len())
+    }
+}
+
+impl PartialEq for GroupContent {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind && crate::crypto::aead::equal(&self.bytes, &other.bytes)
+    }
+}
+
+impl Eq for GroupContent {}
 
 /// What a session can say of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +121,7 @@ impl fmt::Debug for Content {
         match self {
             Self::Message(content) => write!(f, "Message({} bytes)", content.len()),
             Self::Receipt(tags) => f.debug_tuple("Receipt").field(tags).finish(),
+            Self::Group(content) => f.debug_tuple("Group").field(content).finish(),
             Self::Control(control) => f.debug_tuple("Control").field(control).finish(),
         }
     }

@@ -2,19 +2,18 @@
 //! tag up, hash, open the small header over the body's hash, and only then derive keys.
 
 use crate::codec::Reader;
-use crate::crypto::aead::{self, MAC_LEN};
 use crate::error::OpenError;
 use crate::handshake::{self, Responded};
 use crate::identity::IdentityKeyPair;
 use crate::keys::{Fingerprint, SessionId, UnixTime};
+use crate::message::Opening;
 use crate::prekey::{PreKeyChange, PreKeyLifetimes, PreKeyStore};
 use crate::ratchet::{ChainKeys, Incoming, Place, Ratchet, ReceiveError, ReceiveStep, TagSink};
-use crate::secret::{GuardedVec, guard};
-use crate::session::seal::{body_ad, body_hash, header_ad, header_nonce};
-use crate::session::{Content, Prefix, Rank, Session};
+use crate::secret::GuardedVec;
+use crate::session::{Content, GroupContent, Prefix, Rank, Session};
 use crate::wire::control::{Control, decode_receipt};
 use crate::wire::envelope::Envelope;
-use crate::wire::introduction::{IntroductionId, IntroductionPrefix};
+use crate::wire::introduction::IntroductionId;
 use crate::wire::payload::{CONTENT_OFFSET, Payload, PayloadKind};
 use crate::wire::sealed::{HEADER_LEN, Header, Tag};
 use alloc::vec::Vec;
@@ -35,45 +34,11 @@ pub struct Opened {
     pub bad_fragment: bool,
 }
 
-/// An envelope with the hashes that its header authenticates, computed once.
-pub(crate) struct Opening<'a> {
-    pub(crate) envelope: &'a Envelope<'a>,
-    prefix_hash: [u8; 32],
-    body_hash: [u8; 32],
-}
-
-impl<'a> Opening<'a> {
-    pub(crate) fn new(envelope: &'a Envelope<'a>) -> Self {
-        Self {
-            envelope,
-            prefix_hash: envelope.prefix.as_ref().map_or([0; 32], IntroductionPrefix::hash),
-            body_hash: body_hash(envelope.sealed.body),
-        }
-    }
-
-    pub(crate) fn tag(&self) -> &Tag {
-        &self.envelope.sealed.tag
-    }
-
-    /// Opens the header: everything in the envelope is then the peer's.
-    fn header(&self, keys: &ChainKeys, context: &[u8; 32]) -> Option<AuthenticHeader> {
-        let sealed = &self.envelope.sealed;
-        let ad = header_ad(self.envelope.kind(), &self.prefix_hash, context, &sealed.tag, &self.body_hash);
-        let mut bytes = *sealed.header;
-        if !aead::open(keys.header_key(), &header_nonce(&sealed.tag), &ad, &mut bytes, sealed.header_mac) {
-            return None;
-        }
-        let header = Reader::whole(&bytes, Header::read).ok()?;
-        keys.is_tag(header.n, &sealed.tag).then_some(AuthenticHeader { header, bytes })
-    }
-
-    /// Opens the body. `None` when it does not open, though the header says that it is the peer's.
-    fn body(&self, message_key: &[u8; 32], context: &[u8; 32], header: &AuthenticHeader) -> Option<GuardedVec> {
-        let (ciphertext, mac) = self.envelope.sealed.body.split_last_chunk::<MAC_LEN>()?;
-        let mut body = guard(ciphertext.to_vec());
-        let ad = body_ad(context, self.tag(), &header.bytes);
-        aead::open(message_key, &header.header.nonce, &ad, &mut body, mac).then_some(body)
-    }
+/// Opens a header under the keys of a chain: everything in the envelope is then the peer's.
+fn open_header(opening: &Opening<'_>, keys: &ChainKeys, context: &[u8; 32]) -> Option<AuthenticHeader> {
+    let bytes = opening.header(keys.header_key(), context)?;
+    let header = Reader::whole(&bytes, Header::read).ok()?;
+    keys.is_tag(header.n, opening.tag()).then_some(AuthenticHeader { header, bytes })
 }
 
 /// A header that opened, and its bytes as they were.
@@ -189,7 +154,7 @@ impl Session {
             return Err(OpenError::Duplicate);
         }
         let keys = self.ratchet.keys_at(place).ok_or(OpenError::Rejected)?;
-        let header = opening.header(keys, self.ratchet.context()).ok_or(OpenError::Rejected)?;
+        let header = open_header(opening, keys, self.ratchet.context()).ok_or(OpenError::Rejected)?;
         self.plan_authentic(place, &header, opening)
     }
 
@@ -200,7 +165,7 @@ impl Session {
         }
         for place in [Place::Current, Place::Next] {
             let Some(keys) = self.ratchet.keys_at(place) else { continue };
-            if let Some(header) = opening.header(keys, self.ratchet.context()) {
+            if let Some(header) = open_header(opening, keys, self.ratchet.context()) {
                 return self.plan_authentic(place, &header, opening);
             }
         }
@@ -231,8 +196,9 @@ impl Session {
         opening: &Opening<'_>,
     ) -> Result<PlannedOpen, OpenError> {
         let peer = self.peer_fingerprint;
-        let body =
-            opening.body(&incoming.message_key, self.ratchet.context(), header).ok_or(OpenError::Diverged(peer))?;
+        let body = opening
+            .body(&incoming.message_key, self.ratchet.context(), &header.bytes, &header.header.nonce)
+            .ok_or(OpenError::Diverged(peer))?;
         let (content, bad_fragment) = read_body(body, &mut incoming.step).ok_or(OpenError::Violation(peer))?;
         // An initiator is confirmed by any message; a responder by one that answers to a message of its own.
         let begins_chain = incoming.begins_chain;
@@ -311,7 +277,7 @@ impl Session {
     ) -> Result<(Self, Opened), OpenError> {
         let secrets = &responded.secrets;
         let keys = ChainKeys::derive(&secrets.initiator_header, &secrets.context);
-        let header = opening.header(&keys, &secrets.context).ok_or(OpenError::Rejected)?;
+        let header = open_header(opening, &keys, &secrets.context).ok_or(OpenError::Rejected)?;
         let peer_fingerprint = responded.initiator.fingerprint();
         admit(&peer_fingerprint)?;
         // Whatever is wrong from here on is the fault of someone who has no session with this device, and gets none.
@@ -350,6 +316,11 @@ fn read_body(mut body: GuardedVec, step: &mut ReceiveStep) -> Option<(Content, b
             Content::Message(mem::take(&mut *body))
         }
         PayloadKind::Receipt => Content::Receipt(decode_receipt(body.get(CONTENT_OFFSET..end)?).ok()?),
+        kind @ (PayloadKind::Announcement | PayloadKind::Roster) => {
+            body.truncate(end);
+            body.drain(..CONTENT_OFFSET.min(end));
+            Content::Group(GroupContent { kind, bytes: body })
+        }
         PayloadKind::Control => Content::Control(Control::decode(body.get(CONTENT_OFFSET..end)?).ok()?),
     };
     Some((content, bad_fragment))
@@ -386,7 +357,7 @@ mod tests {
                     let opening = Opening::new(&envelope);
                     let place = bob.locate(opening.tag()).unwrap();
                     let keys_there = bob.ratchet.keys_at(place).unwrap();
-                    let header = opening.header(keys_there, bob.ratchet.context()).unwrap();
+                    let header = open_header(&opening, keys_there, bob.ratchet.context()).unwrap();
                     let incoming = bob.ratchet.plan_receive(place, &header.header).unwrap();
                     *keys.entry(*incoming.message_key).or_default() += 1;
                     let fresh = used.insert((*incoming.message_key, header.header.nonce));

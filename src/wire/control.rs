@@ -3,6 +3,7 @@
 use crate::codec::{Reader, Write};
 use crate::error::DecodeError;
 use crate::limits::{CREATED_AT_END, MAX_RECEIPT_IDS};
+use crate::wire::roster::GroupId;
 use crate::wire::sealed::Tag;
 use alloc::vec::Vec;
 
@@ -49,26 +50,46 @@ impl PartialOrd for Rank {
 ///
 /// ```text
 /// type(1) = 1 || created_at(8) || th2(32)        outranked: the session that this one has to exceed
+///         | 2 || group id(32) || epoch(8)        commits wanted: those after this epoch
+///         | 3 || group id(32)                    chain received: the answer to an announcement
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Control {
     /// Your introduction is outranked by a session that you may have lost.
     Outranked(Rank),
+    /// Commits of a group are missing: those after an epoch.
+    CommitsWanted(GroupId, u64),
+    /// A sender chain of a group has come; that this is said gives the session a turn.
+    ChainReceived(GroupId),
 }
 
 impl Control {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let Self::Outranked(rank) = self;
         let mut out = Vec::with_capacity(1 + Rank::LEN);
-        out.u8(1);
-        rank.write(&mut out);
+        match self {
+            Self::Outranked(rank) => {
+                out.u8(1);
+                rank.write(&mut out);
+            }
+            Self::CommitsWanted(group, after) => {
+                out.u8(2);
+                out.bytes(group.as_bytes());
+                out.u64(*after);
+            }
+            Self::ChainReceived(group) => {
+                out.u8(3);
+                out.bytes(group.as_bytes());
+            }
+        }
         out
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         Reader::whole(bytes, |reader| match reader.u8()? {
             1 => Rank::read(reader).map(Self::Outranked),
+            2 => Ok(Self::CommitsWanted(GroupId::read(reader)?, reader.u64()?)),
+            3 => GroupId::read(reader).map(Self::ChainReceived),
             _ => Err(DecodeError::Invalid),
         })
     }

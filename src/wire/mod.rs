@@ -6,6 +6,7 @@ pub(crate) mod envelope;
 pub(crate) mod fragment;
 pub(crate) mod introduction;
 pub(crate) mod payload;
+pub(crate) mod roster;
 pub(crate) mod sealed;
 
 /// The protocol's version, first byte of every wire format.

@@ -2,6 +2,7 @@
 
 use crate::codec::{Reader, Write};
 use crate::crypto::aead::{self, MAC_LEN};
+use crate::crypto::sign::SIGNATURE_LEN;
 use crate::error::DecodeError;
 use crate::limits::MAX_CONTENT;
 use crate::wire::fragment::Fragment;
@@ -18,14 +19,20 @@ pub(crate) const CONTENT_OFFSET: usize = COMMITMENT_LEN + 1 + 4;
 pub(crate) enum PayloadKind {
     Application,
     Receipt,
+    /// A sender chain of a group.
+    Announcement,
+    /// A roster's commit, or a welcome.
+    Roster,
     Control,
 }
 
 impl PayloadKind {
-    fn byte(self) -> u8 {
+    pub(crate) fn byte(self) -> u8 {
         match self {
             Self::Application => 1,
             Self::Receipt => 2,
+            Self::Announcement => 3,
+            Self::Roster => 4,
             Self::Control => 5,
         }
     }
@@ -34,8 +41,9 @@ impl PayloadKind {
         match byte {
             1 => Ok(Self::Application),
             2 => Ok(Self::Receipt),
+            3 => Ok(Self::Announcement),
+            4 => Ok(Self::Roster),
             5 => Ok(Self::Control),
-            // 3 and 4 belong to groups.
             _ => Err(DecodeError::Invalid),
         }
     }
@@ -71,6 +79,42 @@ impl<'a> Payload<'a> {
                 return Err(DecodeError::Invalid);
             }
             Ok(Self { kind, content_len, fragments, bad_fragment: !all_good })
+        })
+    }
+}
+
+/// The plaintext of a group message's body, read.
+///
+/// ```text
+/// zeros(32) || 1(1) || content length(4) || content || 0(1) || signature(64) || zeros
+/// ```
+#[derive(Debug)]
+pub(crate) struct GroupPayload<'a> {
+    pub(crate) content_len: usize,
+    /// What is signed: all up to the signature, the commitment apart.
+    pub(crate) signed: &'a [u8],
+    pub(crate) signature: &'a [u8; SIGNATURE_LEN],
+}
+
+impl<'a> GroupPayload<'a> {
+    pub(crate) fn decode(body: &'a [u8]) -> Result<Self, DecodeError> {
+        Reader::whole(body, |reader| {
+            let commitment = reader.array::<COMMITMENT_LEN>()?;
+            if !aead::equal(commitment, &[0; COMMITMENT_LEN]) {
+                return Err(DecodeError::Invalid);
+            }
+            let (kind, content_len) = (reader.u8()?, reader.count(MAX_CONTENT)?);
+            reader.slice(content_len)?;
+            if kind != PayloadKind::Application.byte() || reader.u8()? != 0 {
+                return Err(DecodeError::Invalid);
+            }
+            let end = CONTENT_OFFSET.saturating_add(content_len).saturating_add(1);
+            let signed = body.get(COMMITMENT_LEN..end).ok_or(DecodeError::Truncated)?;
+            let signature = reader.array()?;
+            if !reader.rest().iter().all(|&byte| byte == 0) {
+                return Err(DecodeError::Invalid);
+            }
+            Ok(Self { content_len, signed, signature })
         })
     }
 }

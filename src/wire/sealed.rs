@@ -4,6 +4,7 @@ use crate::codec::{Reader, Write};
 use crate::crypto::aead::{MAC_LEN, NONCE_LEN};
 use crate::error::DecodeError;
 use crate::keys::DhPublic;
+use crate::wire::payload::Place;
 use core::fmt;
 
 /// The name of a sealed message: a one-time pseudo-random string in clear, which only its two ends can foresee. Both
@@ -67,12 +68,51 @@ impl Header {
         })
     }
 
-    pub(crate) fn write(&self, out: &mut impl Write) {
+    pub(crate) fn encode(&self) -> [u8; HEADER_LEN] {
+        let mut bytes = [0; HEADER_LEN];
+        self.write(&mut Place(&mut bytes));
+        bytes
+    }
+
+    fn write(&self, out: &mut impl Write) {
         out.bytes(&self.ratchet_key.0);
         out.u32(self.previous_chain_len);
         out.u32(self.n);
         out.u32(self.kem_epoch);
         out.bytes(&self.nonce);
+    }
+}
+
+/// The header of a group's message.
+///
+/// ```text
+/// zeros(20) || epoch(8) || zeros(12) || n(4) || body nonce(12)
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GroupHeader {
+    pub(crate) epoch: u64,
+    /// Position in the sender's chain, from 0.
+    pub(crate) n: u32,
+    pub(crate) nonce: [u8; NONCE_LEN],
+}
+
+impl GroupHeader {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.zeros(20)?;
+        let epoch = reader.u64()?;
+        reader.zeros(12)?;
+        Ok(Self { epoch, n: reader.u32()?, nonce: *reader.array()? })
+    }
+
+    pub(crate) fn encode(&self) -> [u8; HEADER_LEN] {
+        let mut bytes = [0; HEADER_LEN];
+        let mut out = Place(&mut bytes);
+        out.bytes(&[0; 20]);
+        out.u64(self.epoch);
+        out.bytes(&[0; 12]);
+        out.u32(self.n);
+        out.bytes(&self.nonce);
+        bytes
     }
 }
 

@@ -14,12 +14,14 @@
     reason = "test code: a failure is to be loud"
 )]
 
+pub mod crowd;
 pub mod disk;
 pub mod fuzz;
 pub mod healing;
 pub mod model;
 pub mod talk;
 
+pub use crowd::Crowd;
 pub use disk::Disk;
 pub use talk::Talk;
 

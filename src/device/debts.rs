@@ -1,0 +1,166 @@
+//! What a device owes to members of a group, and what it holds for groups until what comes before it is here.
+
+use crate::codec::{Reader, Write};
+use crate::crypto::aead;
+use crate::device::pending::Emptiness;
+use crate::error::DecodeError;
+use crate::group::GroupId;
+use crate::keys::Fingerprint;
+use crate::limits::{MAX_GROUP_MEMBERS, MAX_SEALED_LEN, MAX_WAITING};
+use crate::secret::{GuardedVec, guard};
+use crate::wire::payload::PayloadKind;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// What is owed to one member. Paid one message at a time, in the order of the fields.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Debt {
+    /// The welcome of the commit that began this epoch.
+    pub(super) welcome: Option<u64>,
+    /// The commits after this epoch.
+    pub(super) commits_after: Option<u64>,
+    /// Our question for the commits after this epoch.
+    pub(super) ask_after: Option<u64>,
+    /// Our chain.
+    pub(super) announce: bool,
+    /// The answer to its chain.
+    pub(super) acknowledge: bool,
+}
+
+/// What is owed to the members of one group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Debts(pub(super) BTreeMap<Fingerprint, Debt>);
+
+impl Emptiness for Debts {
+    fn is_nothing(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Debts {
+    /// Changes what is owed to one member.
+    pub(super) fn owe(&mut self, member: Fingerprint, change: impl FnOnce(&mut Debt)) {
+        let mut debt = self.0.remove(&member).unwrap_or_default();
+        change(&mut debt);
+        if debt != Debt::default() {
+            self.0.insert(member, debt);
+        }
+    }
+
+    /// Debts of removed members stay, so that they learn of it, and those of two rosters add up.
+    const MAX: usize = 2 * MAX_GROUP_MEMBERS;
+
+    pub(super) fn state_len(&self) -> usize {
+        self.0.len().saturating_mul(32 + 5 + 24).saturating_add(4)
+    }
+
+    /// Writes `count(4) || (fingerprint(32) || (flag(1) || epoch(8), 0 without) three times || announce(1)
+    /// || acknowledge(1)) each`.
+    pub(super) fn write(&self, out: &mut GuardedVec) {
+        out.count(self.0.len());
+        for (member, debt) in &self.0 {
+            out.bytes(member.as_bytes());
+            for epoch in [debt.welcome, debt.commits_after, debt.ask_after] {
+                out.flag(epoch.is_some());
+                out.u64(epoch.unwrap_or(0));
+            }
+            out.flag(debt.announce);
+            out.flag(debt.acknowledge);
+        }
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut debts = BTreeMap::new();
+        let count = reader.count(Self::MAX)?;
+        for _ in 0..count {
+            let member = Fingerprint::from_bytes(*reader.array()?);
+            let mut epoch = || {
+                let (there, epoch) = (reader.flag()?, reader.u64()?);
+                if there || epoch == 0 { Ok(there.then_some(epoch)) } else { Err(DecodeError::Invalid) }
+            };
+            let (welcome, commits_after, ask_after) = (epoch()?, epoch()?, epoch()?);
+            let debt =
+                Debt { welcome, commits_after, ask_after, announce: reader.flag()?, acknowledge: reader.flag()? };
+            let ascends = debts.last_key_value().is_none_or(|(last, _)| *last < member);
+            if !ascends || debt == Debt::default() {
+                return Err(DecodeError::Invalid);
+            }
+            debts.insert(member, debt);
+        }
+        if count == 0 { Err(DecodeError::Invalid) } else { Ok(Self(debts)) }
+    }
+}
+
+/// A commit or an announcement that came too early.
+#[derive(Debug, Clone)]
+pub(super) struct Early {
+    pub(super) group: GroupId,
+    pub(super) kind: PayloadKind,
+    pub(super) bytes: GuardedVec,
+}
+
+/// What has come too early from one peer, the oldest first: at most [`MAX_WAITING`] of each kind, and one announcement
+/// for a group.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Waiting(pub(super) Vec<Early>);
+
+impl Emptiness for Waiting {
+    fn is_nothing(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Waiting {
+    /// Keeps one more, unless it is there; the oldest of its kind goes when there are too many.
+    pub(super) fn keep(&mut self, early: Early) -> bool {
+        let same = |kept: &Early| kept.kind == early.kind && aead::equal(&kept.bytes, &early.bytes);
+        if self.0.iter().any(same) {
+            return false;
+        }
+        if early.kind == PayloadKind::Announcement {
+            self.0.retain(|kept| kept.kind != early.kind || kept.group != early.group);
+        }
+        if self.0.iter().filter(|kept| kept.kind == early.kind).count() >= MAX_WAITING
+            && let Some(oldest) = self.0.iter().position(|kept| kept.kind == early.kind)
+        {
+            self.0.remove(oldest);
+        }
+        self.0.push(early);
+        true
+    }
+
+    pub(super) fn concerns(&self, group: GroupId) -> bool {
+        self.0.iter().any(|early| early.group == group)
+    }
+
+    pub(super) fn state_len(&self) -> usize {
+        self.0.iter().fold(4, |sum, early| sum.saturating_add(early.bytes.len()).saturating_add(37))
+    }
+
+    /// Writes `count(4) || (group id(32) || kind(1: announcement 3, roster 4) || length(4) || bytes) each`.
+    pub(super) fn write(&self, out: &mut GuardedVec) {
+        out.count(self.0.len());
+        for early in &self.0 {
+            out.bytes(early.group.as_bytes());
+            out.u8(early.kind.byte());
+            out.count(early.bytes.len());
+            out.bytes(&early.bytes);
+        }
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut waiting = Self::default();
+        let count = reader.count(2 * MAX_WAITING)?;
+        for _ in 0..count {
+            let group = GroupId::read(reader)?;
+            let kind = match reader.u8()? {
+                3 => PayloadKind::Announcement,
+                4 => PayloadKind::Roster,
+                _ => return Err(DecodeError::Invalid),
+            };
+            let len = reader.count(MAX_SEALED_LEN)?;
+            waiting.keep(Early { group, kind, bytes: guard(reader.slice(len)?.to_vec()) });
+        }
+        if count == 0 || waiting.0.len() != count { Err(DecodeError::Invalid) } else { Ok(waiting) }
+    }
+}

@@ -1,0 +1,29 @@
+//! Groups: who is in, and one ciphertext for all. docs/PROTOCOL.md, "Groups".
+//!
+//! [`Group`] is the signed, hash-chained roster of one device; sender chains carry the messages. Most embedders use
+//! [`crate::Device`], which brings both together with the pairwise sessions. A roster alone:
+//!
+//! ```
+//! use sceau::group::{Group, GroupPolicy, Role, RosterChange};
+//! use sceau::{IdentityKeyPair, UnixTime};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (mut rng, now) = (rand::rng(), UnixTime(1_800_000_000));
+//! let (alice, bob) = (IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng));
+//! let mut hers = Group::create(&alice, GroupPolicy::default(), &mut rng)?;
+//! let welcome = hers.commit(&alice, &[RosterChange::Add(*bob.public(), Role::Member)], now)?.welcome;
+//! let mut his = Group::join(bob.public(), &welcome, alice.fingerprint(), now)?;
+//! assert_eq!(his.transcript(), hers.transcript());
+//! // Who may not is refused, and nothing changes.
+//! assert!(his.commit(&bob, &[RosterChange::Remove(alice.fingerprint())], now).is_err());
+//! # Ok(())
+//! # }
+//! ```
+
+mod chain;
+mod image;
+mod roster;
+
+pub use crate::wire::roster::{GroupId, GroupPolicy, Member, Role, RosterChange};
+pub(crate) use chain::{ChainId, MemberChain, MemberStep, OwnChain, OwnStep};
+pub use roster::{Committed, Group, Received};

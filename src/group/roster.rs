@@ -1,0 +1,437 @@
+//! The roster's state machine: commits in, rosters out, and the total order that lets members converge.
+//!
+//! Knows identities, signatures and hashes; neither sessions nor chains. A commit extends a transcript hash; of two that
+//! extend the same one the better wins, whenever it arrives, as long as the epoch it starts from is among those that can
+//! be undone.
+
+use crate::crypto::kdf;
+use crate::error::GroupError;
+use crate::identity::IdentityKeyPair;
+use crate::keys::{Fingerprint, IdentityKey, Signature, UnixTime};
+use crate::labels::Label;
+use crate::limits::{MAX_GROUP_CHANGES, MAX_GROUP_MEMBERS, MAX_KEPT_COMMITS, MAX_KEPT_EPOCHS};
+use crate::wire::roster::{
+    GroupId, GroupPolicy, Member, NEVER, Role, Roster, RosterChange, RosterCommit, RosterMessage,
+};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use rand_core::CryptoRng;
+
+/// What a device remembers of an epoch, the present one included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Epoch {
+    pub(super) transcript: [u8; 32],
+    /// When the commit that began it came, if it ended every chain.
+    pub(super) ended_chains: Option<UnixTime>,
+}
+
+/// A commit that was applied, and what it replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) commit: RosterCommit,
+    pub(super) policy: GroupPolicy,
+    pub(super) members: BTreeMap<Fingerprint, Option<Member>>,
+}
+
+/// The roster of a group as one device knows it, with the commits of late that can still be outvoted.
+///
+/// Invariant: `epochs` ends with the present epoch and is at least one longer than `steps`, whose commits led to the last
+/// of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    pub(super) roster: Roster,
+    pub(super) epochs: VecDeque<Epoch>,
+    pub(super) steps: VecDeque<Step>,
+    /// The hash that the commit of this device's welcome extends: nothing before it is known.
+    pub(super) welcomed_after: Option<[u8; 32]>,
+}
+
+/// A commit that was made, to be handed to members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Committed {
+    /// For those who were members before: [`Group::receive`].
+    pub commit: Vec<u8>,
+    /// For those whom it adds: [`Group::join`]. It lists every member.
+    pub welcome: Vec<u8>,
+}
+
+/// What became of a commit that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Received {
+    /// The roster has changed.
+    Applied,
+    /// It outvoted commits that had been applied, this many; what was built on them is gone.
+    Superseded(usize),
+    /// It is applied already.
+    Known,
+    /// One that is better was applied before: whoever brought it should be given that.
+    Outvoted,
+    /// It extends a hash that is not known: keep it until what comes before it is here.
+    Early,
+    /// It extends an epoch that can't be undone any more, in another way than this device went.
+    Fork,
+}
+
+impl Group {
+    /// A new group with one member, an admin. Draws 32 bytes: the group's id.
+    ///
+    /// # Errors
+    /// [`GroupError::Policy`].
+    pub fn create<R: CryptoRng + ?Sized>(
+        own: &IdentityKeyPair,
+        policy: GroupPolicy,
+        rng: &mut R,
+    ) -> Result<Self, GroupError> {
+        if !policy.is_valid() {
+            return Err(GroupError::Policy);
+        }
+        let group = GroupId::generate(rng);
+        let founder = Member { identity: *own.public(), admin_since: 0 };
+        let members = BTreeMap::from([(own.fingerprint(), founder)]);
+        let roster = Roster { group, epoch: 0, policy, members };
+        // th_0: nobody but the founder ever needs it; whoever is added learns th_0 from the commit that extends it.
+        let transcript = kdf::hash(Label::GroupStart, &[&roster.hash()]);
+        let epochs = VecDeque::from([Epoch { transcript, ended_chains: None }]);
+        Ok(Self { roster, epochs, steps: VecDeque::new(), welcomed_after: None })
+    }
+
+    /// The group's name.
+    pub fn id(&self) -> GroupId {
+        self.roster.group
+    }
+
+    /// How many commits led here.
+    pub fn epoch(&self) -> u64 {
+        self.roster.epoch
+    }
+
+    /// The hash of all that led here: members with the same one agree on everything.
+    pub fn transcript(&self) -> [u8; 32] {
+        self.epochs.back().map_or([0; 32], |epoch| epoch.transcript)
+    }
+
+    /// When senders replace their chains.
+    pub fn policy(&self) -> GroupPolicy {
+        self.roster.policy
+    }
+
+    /// The members, in the order of their names.
+    pub fn members(&self) -> impl Iterator<Item = (Fingerprint, &Member)> {
+        self.roster.members.iter().map(|(name, member)| (*name, member))
+    }
+
+    /// One member.
+    pub fn member(&self, name: Fingerprint) -> Option<&Member> {
+        self.roster.members.get(&name)
+    }
+
+    /// How many members.
+    pub fn len(&self) -> usize {
+        self.roster.members.len()
+    }
+
+    /// Whether nobody is left.
+    pub fn is_empty(&self) -> bool {
+        self.roster.members.is_empty()
+    }
+
+    /// Changes the roster in one's own name, and gives what others need to follow.
+    ///
+    /// # Errors
+    /// [`GroupError`]: one of the changes is not allowed or not possible. Nothing has changed.
+    pub fn commit(
+        &mut self,
+        own: &IdentityKeyPair,
+        changes: &[RosterChange],
+        now: UnixTime,
+    ) -> Result<Committed, GroupError> {
+        let mut commit = RosterCommit {
+            extends: self.transcript(),
+            signer: own.fingerprint(),
+            changes: changes.to_vec(),
+            signature: Signature([0; 64]),
+        };
+        let step = self.check(&commit)?;
+        commit.signature = own.sign(&commit.signed_message(&self.id()));
+        self.apply(Step { commit: commit.clone(), ..step }, now);
+        Ok(Committed {
+            commit: RosterMessage::Commit(self.id(), commit.clone()).encode(),
+            welcome: RosterMessage::Welcome(commit, self.roster.clone()).encode(),
+        })
+    }
+
+    /// Takes in a commit that came, from whichever member.
+    ///
+    /// # Errors
+    /// [`GroupError`]: its author was not allowed to make it, or did not: whoever passed it on is at fault. Nothing has
+    /// changed.
+    pub fn receive(&mut self, commit: &[u8], now: UnixTime) -> Result<Received, GroupError> {
+        match RosterMessage::decode(commit) {
+            Ok(RosterMessage::Commit(group, commit)) if group == self.id() => self.take(&commit, now),
+            _ => Err(GroupError::Malformed),
+        }
+    }
+
+    pub(crate) fn take(&mut self, commit: &RosterCommit, now: UnixTime) -> Result<Received, GroupError> {
+        if commit.extends == self.transcript() {
+            let step = self.check_signed(commit)?;
+            self.apply(step, now);
+            return Ok(Received::Applied);
+        }
+        let Some(place) = self.steps.iter().position(|step| step.commit.extends == commit.extends) else {
+            let known = self.welcomed_after == Some(commit.extends)
+                || self.epochs.iter().any(|epoch| epoch.transcript == commit.extends);
+            return Ok(if known { Received::Fork } else { Received::Early });
+        };
+        if self.steps.get(place).is_some_and(|step| step.commit == *commit) {
+            return Ok(Received::Known);
+        }
+        // Both start from the roster before that step.
+        let undone = self.steps.len().saturating_sub(place);
+        let mut base = self.clone();
+        let mine = base.order(place);
+        for _ in 0..undone {
+            base.undo();
+        }
+        let step = base.check_signed(commit)?;
+        base.apply(step, now);
+        let theirs = base.order(base.steps.len().saturating_sub(1));
+        if theirs < mine {
+            *self = base;
+            Ok(Received::Superseded(undone))
+        } else {
+            Ok(Received::Outvoted)
+        }
+    }
+
+    /// Where the commit of a step stands among those that extend the same hash: the signer who has been admin longer,
+    /// then a hash that nobody can choose, then the hash it leads to. The smallest wins.
+    fn order(&self, place: usize) -> (u64, [u8; 32], [u8; 32]) {
+        let Some(step) = self.steps.get(place) else { return (NEVER, [0xff; 32], [0xff; 32]) };
+        let signer = step.commit.signer;
+        // As the roster was before the step: what the first later step replaced, else what is there now.
+        let before = self.steps.iter().skip(place).find_map(|later| later.members.get(&signer));
+        let entry = before.map_or_else(|| self.roster.members.get(&signer), Option::as_ref);
+        let since = entry.map_or(NEVER, |member| member.admin_since);
+        let tie = kdf::hash(Label::CommitOrder, &[&step.commit.extends, signer.as_bytes()]);
+        let after = self.epochs.len().saturating_sub(self.steps.len()).saturating_add(place);
+        (since, tie, self.epochs.get(after).map_or([0xff; 32], |epoch| epoch.transcript))
+    }
+
+    fn check_signed(&self, commit: &RosterCommit) -> Result<Step, GroupError> {
+        let step = self.check(commit)?;
+        let signer = self.roster.members.get(&commit.signer).ok_or(GroupError::NotMember)?;
+        if signer.identity.verifies(&commit.signed_message(&self.id()), &commit.signature) {
+            Ok(step)
+        } else {
+            Err(GroupError::Signature)
+        }
+    }
+
+    /// Whether the present roster allows a commit, and what it would replace.
+    fn check(&self, commit: &RosterCommit) -> Result<Step, GroupError> {
+        let present = &self.roster;
+        let signer = present.members.get(&commit.signer).ok_or(GroupError::NotMember)?;
+        if commit.changes.is_empty() || commit.changes.len() > MAX_GROUP_CHANGES || present.epoch >= NEVER / 2 - 1 {
+            return Err(GroupError::TooMany);
+        }
+        let leaves = commit.changes == [RosterChange::Leave];
+        if !leaves && signer.role() != Role::Admin {
+            return Err(GroupError::NotAllowed);
+        }
+        let mut changed: BTreeMap<Fingerprint, Option<Member>> = BTreeMap::new();
+        let mut count = present.members.len();
+        let mut policy_changed = false;
+        for change in &commit.changes {
+            let name = match change {
+                RosterChange::Add(identity, _) => identity.fingerprint(),
+                RosterChange::Remove(name) | RosterChange::SetRole(name, _) => *name,
+                RosterChange::Leave if leaves => commit.signer,
+                RosterChange::Leave => return Err(GroupError::NotAllowed),
+                RosterChange::SetPolicy(policy) if !policy.is_valid() => return Err(GroupError::Policy),
+                RosterChange::SetPolicy(_) if policy_changed => return Err(GroupError::NoChange),
+                RosterChange::SetPolicy(policy) if *policy == present.policy => return Err(GroupError::NoChange),
+                RosterChange::SetPolicy(_) => {
+                    policy_changed = true;
+                    continue;
+                }
+            };
+            let member = present.members.get(&name);
+            match (change, member) {
+                (RosterChange::Add(..), Some(_)) => return Err(GroupError::AlreadyMember),
+                (RosterChange::Add(..), None) => count = count.saturating_add(1),
+                (_, None) => return Err(GroupError::UnknownMember),
+                // To go oneself is to leave.
+                (RosterChange::Remove(_), Some(_)) if name == commit.signer => return Err(GroupError::NotAllowed),
+                (RosterChange::SetRole(_, role), Some(member)) if member.role() == *role => {
+                    return Err(GroupError::NoChange);
+                }
+                _ => {}
+            }
+            if changed.insert(name, member.copied()).is_some() {
+                return Err(GroupError::NoChange);
+            }
+        }
+        if count > MAX_GROUP_MEMBERS {
+            return Err(GroupError::TooMany);
+        }
+        Ok(Step { commit: commit.clone(), policy: present.policy, members: changed })
+    }
+
+    /// Applies a commit that was checked.
+    fn apply(&mut self, step: Step, now: UnixTime) {
+        let roster = &mut self.roster;
+        roster.epoch = roster.epoch.saturating_add(1);
+        let since = |role: Role, epoch: u64| if role == Role::Admin { epoch } else { NEVER };
+        for change in &step.commit.changes {
+            match change {
+                RosterChange::Add(identity, role) => {
+                    let member = Member { identity: *identity, admin_since: since(*role, roster.epoch) };
+                    roster.members.insert(identity.fingerprint(), member);
+                }
+                RosterChange::Remove(name) => {
+                    roster.members.remove(name);
+                }
+                RosterChange::SetRole(name, role) => {
+                    if let Some(member) = roster.members.get_mut(name) {
+                        member.admin_since = since(*role, roster.epoch);
+                    }
+                }
+                RosterChange::Leave => {
+                    roster.members.remove(&step.commit.signer);
+                }
+                RosterChange::SetPolicy(policy) => roster.policy = *policy,
+            }
+        }
+        let transcript = next_transcript(&step.commit, &self.roster);
+        let ended_chains = step.commit.ends_chains().then_some(now);
+        self.epochs.push_back(Epoch { transcript, ended_chains });
+        self.steps.push_back(step);
+        if self.steps.len() > MAX_KEPT_COMMITS {
+            self.steps.pop_front();
+        }
+        if self.epochs.len() > MAX_KEPT_EPOCHS {
+            self.epochs.pop_front();
+        }
+    }
+
+    /// Takes the last step back.
+    fn undo(&mut self) -> Option<Step> {
+        let step = self.steps.pop_back()?;
+        self.epochs.pop_back();
+        self.roster.epoch = self.roster.epoch.saturating_sub(1);
+        self.roster.policy = step.policy;
+        for (name, before) in &step.members {
+            match before {
+                Some(member) => self.roster.members.insert(*name, *member),
+                None => self.roster.members.remove(name),
+            };
+        }
+        Some(step)
+    }
+
+    /// Joins a group by a welcome. `bringer` is who brought it, as its session says: it must be who signed the commit.
+    ///
+    /// # Errors
+    /// [`GroupError`]: the welcome does not add this identity, is not its bringer's, or does not fit together.
+    pub fn join(own: &IdentityKey, welcome: &[u8], bringer: Fingerprint, now: UnixTime) -> Result<Self, GroupError> {
+        match RosterMessage::decode(welcome) {
+            Ok(RosterMessage::Welcome(commit, roster)) => Self::welcomed(own, &commit, roster, bringer, now),
+            _ => Err(GroupError::Malformed),
+        }
+    }
+
+    pub(crate) fn welcomed(
+        own: &IdentityKey,
+        commit: &RosterCommit,
+        roster: Roster,
+        bringer: Fingerprint,
+        now: UnixTime,
+    ) -> Result<Self, GroupError> {
+        let signer = roster.members.get(&commit.signer).ok_or(GroupError::NotMember)?;
+        // An admin before its own commit, so that no commit makes its signer one.
+        if commit.signer != bringer || signer.admin_since >= roster.epoch {
+            return Err(GroupError::NotAllowed);
+        }
+        // The roster must be one that the commit can have led to.
+        let fits = commit.changes.iter().all(|change| match change {
+            RosterChange::Add(identity, role) => {
+                let member = roster.members.get(&identity.fingerprint());
+                member.is_some_and(|member| member.role() == *role)
+            }
+            RosterChange::Remove(name) => !roster.members.contains_key(name),
+            RosterChange::SetRole(name, role) => roster.members.get(name).is_some_and(|member| member.role() == *role),
+            RosterChange::Leave => false,
+            RosterChange::SetPolicy(policy) => roster.policy == *policy,
+        });
+        let adds_me =
+            commit.changes.iter().any(|change| matches!(change, RosterChange::Add(identity, _) if identity == own));
+        if !fits || !adds_me || roster.epoch == 0 {
+            return Err(GroupError::Malformed);
+        }
+        if !signer.identity.verifies(&commit.signed_message(&roster.group), &commit.signature) {
+            return Err(GroupError::Signature);
+        }
+        let transcript = next_transcript(commit, &roster);
+        let ended_chains = commit.ends_chains().then_some(now);
+        let epochs = VecDeque::from([Epoch { transcript, ended_chains }]);
+        Ok(Self { roster, epochs, steps: VecDeque::new(), welcomed_after: Some(commit.extends) })
+    }
+
+    // --- What is remembered ----------------------------------------------------------------------------------------
+
+    fn first_epoch(&self) -> u64 {
+        let before = u64::try_from(self.epochs.len().saturating_sub(1)).unwrap_or(u64::MAX);
+        self.roster.epoch.saturating_sub(before)
+    }
+
+    /// The transcript hash of an epoch, while it is remembered.
+    pub fn transcript_at(&self, epoch: u64) -> Option<[u8; 32]> {
+        let index = usize::try_from(epoch.checked_sub(self.first_epoch())?).ok()?;
+        self.epochs.get(index).map(|epoch| epoch.transcript)
+    }
+
+    /// When the first commit after an epoch came that ended every chain.
+    pub(crate) fn ended_after(&self, epoch: u64) -> Option<UnixTime> {
+        self.first_end(epoch).map(|(_, at)| at)
+    }
+
+    /// Whether a chain of one epoch may speak in a later one: nothing that ended every chain lies between, and the chain's
+    /// epoch is still remembered.
+    pub(crate) fn may_speak(&self, chain_epoch: u64, epoch: u64) -> bool {
+        (self.first_epoch()..=epoch).contains(&chain_epoch)
+            && self.first_end(chain_epoch).is_none_or(|(end, _)| epoch < end)
+    }
+
+    fn first_end(&self, after: u64) -> Option<(u64, UnixTime)> {
+        let numbered = (self.first_epoch()..).zip(&self.epochs);
+        numbered.filter(|(number, _)| *number > after).find_map(|(number, epoch)| Some((number, epoch.ended_chains?)))
+    }
+
+    /// The commits after an epoch that are kept, the earliest first, with the epochs they begin.
+    pub(crate) fn commits_after(&self, epoch: u64) -> impl Iterator<Item = (u64, &RosterCommit)> {
+        let count = u64::try_from(self.steps.len()).unwrap_or(u64::MAX);
+        let first = self.roster.epoch.saturating_sub(count).saturating_add(1);
+        (first..)
+            .zip(&self.steps)
+            .filter(move |(begins, _)| *begins > epoch)
+            .map(|(begins, step)| (begins, &step.commit))
+    }
+
+    /// The welcome that belongs to the commit that began an epoch, as long as it can be undone.
+    pub(crate) fn welcome_of(&self, epoch: u64) -> Option<RosterMessage> {
+        let mut then = self.clone();
+        while then.epoch() > epoch {
+            then.undo()?;
+        }
+        let commit = then.steps.pop_back()?.commit;
+        Some(RosterMessage::Welcome(commit, then.roster))
+    }
+}
+
+/// `th_(e+1) = SHA-256(label || th_e || commit || SHA-256(label || roster_(e+1)))`; th_e opens the commit.
+fn next_transcript(commit: &RosterCommit, roster: &Roster) -> [u8; 32] {
+    kdf::hash(Label::GroupTranscript, &[&commit.encode(), &roster.hash()])
+}

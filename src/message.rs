@@ -1,0 +1,141 @@
+//! The sealed message under given keys: what sessions and groups share. docs/PROTOCOL.md, "Sealed message".
+//!
+//! Knows keys, headers as bytes and associated data; neither chains nor peers. Sealing goes body first, so that the
+//! header can authenticate the body's hash; opening goes header first.
+
+use crate::codec::Write;
+use crate::crypto::aead::{self, MAC_LEN, NONCE_LEN};
+use crate::crypto::kdf;
+use crate::labels::Label;
+use crate::secret::{GuardedVec, guard};
+use crate::wire::envelope::{Envelope, EnvelopeKind, START_LEN};
+use crate::wire::introduction::{IntroductionPrefix, PREFIX_LEN};
+use crate::wire::payload::{self, PayloadKind, Place};
+use crate::wire::sealed::{HEADER_LEN, SealedPlaces, Tag};
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Length of a header's associated data.
+const HEADER_AD_LEN: usize = START_LEN + 32 + 32 + Tag::LEN + 32;
+/// Length of a body's associated data.
+const BODY_AD_LEN: usize = 32 + Tag::LEN + HEADER_LEN;
+
+/// `version || kind || SHA-256(label || prefix) or zeros || context || tag || SHA-256(label || body)`.
+fn header_ad(
+    kind: EnvelopeKind,
+    prefix_hash: &[u8; 32],
+    context: &[u8; 32],
+    tag: &Tag,
+    body_hash: &[u8; 32],
+) -> [u8; HEADER_AD_LEN] {
+    concat(&[&kind.start(), prefix_hash, context, &tag.0, body_hash])
+}
+
+/// `context || tag || header plaintext`.
+fn body_ad(context: &[u8; 32], tag: &Tag, header: &[u8; HEADER_LEN]) -> [u8; BODY_AD_LEN] {
+    concat(&[context, &tag.0, header])
+}
+
+/// The nonce of a header: the first 12 bytes of its tag.
+fn header_nonce(tag: &Tag) -> [u8; NONCE_LEN] {
+    concat(&[&tag.0])
+}
+
+fn concat<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    let mut whole = [0; N];
+    for (to, from) in whole.iter_mut().zip(parts.iter().copied().flatten()) {
+        *to = *from;
+    }
+    whole
+}
+
+/// What a message is sealed with.
+pub(crate) struct Sealing<'a> {
+    pub(crate) message_key: &'a [u8; 32],
+    pub(crate) header_key: &'a [u8; 32],
+    /// What the body is bound to.
+    pub(crate) body_context: &'a [u8; 32],
+    /// What the header is bound to; known before the header is read.
+    pub(crate) header_context: &'a [u8; 32],
+    pub(crate) tag: Tag,
+    pub(crate) header: [u8; HEADER_LEN],
+    pub(crate) nonce: [u8; NONCE_LEN],
+    /// An introduction's prefix and its hash.
+    pub(crate) prefix: Option<(&'a [u8; PREFIX_LEN], &'a [u8; 32])>,
+}
+
+impl Sealing<'_> {
+    /// The envelope. `sealed_len` is a bucket; `tail` is what stands behind the content. `None` if it does not fit.
+    pub(crate) fn envelope(
+        &self,
+        sealed_len: usize,
+        kind: PayloadKind,
+        content: &[u8],
+        tail: &[u8],
+    ) -> Option<Vec<u8>> {
+        let (envelope_kind, prefix, prefix_hash) = match self.prefix {
+            Some((prefix, hash)) => (EnvelopeKind::Introduction, prefix.as_slice(), *hash),
+            None => (EnvelopeKind::Sealed, &[][..], [0; 32]),
+        };
+        let mut envelope = vec![0; prefix.len().saturating_add(sealed_len)];
+        let (place, rest) = envelope.split_first_chunk_mut::<START_LEN>()?;
+        *place = envelope_kind.start();
+        let (place, sealed) = rest.split_at_mut_checked(prefix.len())?;
+        place.copy_from_slice(prefix);
+
+        let places = SealedPlaces::split(sealed)?;
+        Place(places.tag).bytes(&self.tag.0);
+        *places.header = self.header;
+        payload::write(places.body, kind, content, tail)?;
+        let (body, mac_place) = places.body.split_last_chunk_mut::<MAC_LEN>()?;
+        let ad = body_ad(self.body_context, &self.tag, &self.header);
+        *mac_place = aead::seal(self.message_key, &self.nonce, &ad, body);
+
+        let body_hash = kdf::hash(Label::Body, &[places.body]);
+        let ad = header_ad(envelope_kind, &prefix_hash, self.header_context, &self.tag, &body_hash);
+        *places.header_mac = aead::seal(self.header_key, &header_nonce(&self.tag), &ad, places.header);
+        Some(envelope)
+    }
+}
+
+/// An envelope with the hashes that its header authenticates, computed once.
+pub(crate) struct Opening<'a> {
+    pub(crate) envelope: &'a Envelope<'a>,
+    prefix_hash: [u8; 32],
+    body_hash: [u8; 32],
+}
+
+impl<'a> Opening<'a> {
+    pub(crate) fn new(envelope: &'a Envelope<'a>) -> Self {
+        Self {
+            envelope,
+            prefix_hash: envelope.prefix.as_ref().map_or([0; 32], IntroductionPrefix::hash),
+            body_hash: kdf::hash(Label::Body, &[envelope.sealed.body]),
+        }
+    }
+
+    pub(crate) fn tag(&self) -> &Tag {
+        &self.envelope.sealed.tag
+    }
+
+    /// Opens the header: everything in the envelope is then of someone who has its key.
+    pub(crate) fn header(&self, header_key: &[u8; 32], context: &[u8; 32]) -> Option<[u8; HEADER_LEN]> {
+        let sealed = &self.envelope.sealed;
+        let ad = header_ad(self.envelope.kind(), &self.prefix_hash, context, &sealed.tag, &self.body_hash);
+        let mut header = *sealed.header;
+        aead::open(header_key, &header_nonce(&sealed.tag), &ad, &mut header, sealed.header_mac).then_some(header)
+    }
+
+    /// Opens the body of a message whose header has opened. `None` when it does not open all the same.
+    pub(crate) fn body(
+        &self,
+        message_key: &[u8; 32],
+        context: &[u8; 32],
+        header: &[u8; HEADER_LEN],
+        nonce: &[u8; NONCE_LEN],
+    ) -> Option<GuardedVec> {
+        let (ciphertext, mac) = self.envelope.sealed.body.split_last_chunk::<MAC_LEN>()?;
+        let mut body = guard(ciphertext.to_vec());
+        aead::open(message_key, nonce, &body_ad(context, self.tag(), header), &mut body, mac).then_some(body)
+    }
+}
