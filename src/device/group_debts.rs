@@ -185,7 +185,8 @@ fn payment<'c>(
         && let Some((begins, made)) = group.commits_after(after).next()
     {
         // Whoever is put out learns that, and nothing of what comes after.
-        debt.commits_after = (begins < group.epoch() && !made.removes(member)).then_some(begins);
+        let more = begins < group.epoch() && !made.removes(member) && group.concerns(member, begins);
+        debt.commits_after = more.then_some(begins);
         let encode = || Some(RosterMessage::Commit(group.id(), made.clone()).encode());
         return cached(commit, begins, encode).map(|content| (PayloadKind::Roster, content));
     }

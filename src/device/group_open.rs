@@ -103,7 +103,7 @@ impl Device {
         notices: &mut Vec<Notice>,
     ) -> Event {
         let what = match self.groups.get(&id) {
-            Some(group) if group.member(from).is_some() && group.commits_after(after).next().is_some() => {
+            Some(group) if group.concerns(from, after) && group.commits_after(after).next().is_some() => {
                 let mut debts = self.debts.get(&id).cloned().unwrap_or_default();
                 debts.owe(from, |debt| debt.commits_after = Some(after));
                 changes.push(Change::Debts(id, debts));
@@ -141,9 +141,7 @@ impl Device {
                 let base = before.commits_after(0).find(|(_, kept)| kept.extends == commit.extends);
                 let base = base.map_or(0, |(begins, _)| begins.saturating_sub(1));
                 // Strangers are told nothing.
-                let concerned =
-                    before.member(from).is_some() || before.commits_after(base).any(|(_, commit)| commit.removes(from));
-                if concerned {
+                if before.concerns(from, base) {
                     self.owe(id, from, plan, |debt| debt.commits_after = Some(base));
                 }
                 Ok(GroupEvent::Outvoted)
@@ -213,6 +211,17 @@ impl Device {
         let lost: Vec<Fingerprint> = before.commits_after(0).filter(undone).map(|(_, commit)| commit.signer).collect();
         let Moved { added, removed, mut debts, changes, .. } = self.moved(before, &after);
         plan.changes.extend(changes);
+        let own_superseded = lost.contains(&self.fingerprint());
+        if own_superseded {
+            // Nobody else can tell those whom only this device's commit had added.
+            let base = after
+                .commits_after(0)
+                .find(|(begins, _)| after.transcript_at(*begins) != before.transcript_at(*begins));
+            let base = base.map(|(begins, _)| begins.saturating_sub(1));
+            for name in removed.iter().filter(|name| **name != self.fingerprint()) {
+                debts.owe(*name, |debt| debt.commits_after = base);
+            }
+        }
         self.accept_chains(id, settled, now, false, &mut debts, plan);
         if !debts.0.is_empty() {
             plan.notices.push(Notice::GroupOwed(id));
@@ -222,7 +231,6 @@ impl Device {
         plan.changes.push(Change::Group(id, Some(after)));
         // Messages that named this epoch can be read now.
         plan.notices.push(Notice::NewChain(from));
-        let own_superseded = lost.contains(&self.fingerprint());
         GroupEvent::Changed { epoch, added, removed, superseded: lost.len(), own_superseded }
     }
 
@@ -321,9 +329,7 @@ impl Device {
             self.keep_early(from, id, PayloadKind::Announcement, bytes, plan);
             return GroupEvent::Waiting;
         };
-        if group.member(self.fingerprint()).is_none() {
-            return GroupEvent::Refused;
-        }
+        let me_in = group.member(self.fingerprint()).is_some();
         match group.transcript_at(announced.epoch) {
             Some(hash) if hash != announced.transcript => {
                 // This device may be the one that has to change its mind.
@@ -337,7 +343,7 @@ impl Device {
                 }
                 GroupEvent::Waiting
             }
-            Some(_) if group.member(from).is_some() => {
+            Some(_) if me_in && group.member(from).is_some() => {
                 let mut debts = self.debts.get(&id).cloned().unwrap_or_default();
                 let chain = MemberChain::accept(from, announced, 0);
                 if self.chains.contains_key(&chain.id) {
@@ -349,6 +355,11 @@ impl Device {
                 plan.changes.push(Change::Debts(id, debts));
                 plan.notices.push(Notice::GroupOwed(id));
                 GroupEvent::ChainAnnounced
+            }
+            // It may not know yet that it is out.
+            Some(_) if group.concerns(from, announced.epoch) => {
+                self.owe(id, from, plan, |debt| debt.commits_after = Some(announced.epoch));
+                GroupEvent::Refused
             }
             _ => GroupEvent::Refused,
         }

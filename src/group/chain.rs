@@ -1,31 +1,26 @@
 //! Sender chains: one for each sender, signed with a key made for that chain alone. docs/PROTOCOL.md, "Sender chains".
 //!
-//! Two types, so that a receiving chain can't seal. Knows chains and envelopes; neither rosters nor sessions: what a
+//! Two types, here the sending one, so that a receiving chain can't seal. Knows chains and envelopes; neither rosters nor sessions: what a
 //! message is bound to of a roster comes in as an epoch and its hash.
 
 use crate::codec::{Reader, Write};
 use crate::crypto::aead::NONCE_LEN;
 use crate::crypto::kdf;
 use crate::crypto::sign::{self, SignPrivate};
-use crate::error::{DecodeError, OpenError, SealError};
+use crate::error::{DecodeError, SealError};
 use crate::keys::{Fingerprint, UnixTime};
 use crate::labels::Label;
-use crate::limits::{MAX_CHAIN_LEN, MAX_SKIPPED, SPENT_WINDOW, TAG_WINDOW};
-use crate::message::{Opening, Sealing};
+use crate::limits::MAX_CHAIN_LEN;
+use crate::message::Sealing;
 use crate::padding::Padding;
-use crate::ratchet::{
-    ChainKeys, Place, ReceiveError, Skip, SkippedDelta, SkippedKeys, TagSink, TagSource, TagWindow, check_jump, kdf_ck,
-};
-use crate::secret::{Guarded, GuardedVec, Secret, copied, guarded};
-use crate::wire::payload::{CONTENT_OFFSET, GroupPayload, PayloadKind};
+use crate::ratchet::{ChainKeys, kdf_ck};
+use crate::secret::{Guarded, GuardedVec, Secret, guarded};
+use crate::wire::payload::PayloadKind;
 use crate::wire::roster::{Announcement, GroupId, GroupPolicy};
 use crate::wire::sealed::{GroupHeader, Tag};
 use alloc::vec::Vec;
 use core::mem;
 use rand_core::CryptoRng;
-
-/// The only chain in a receiver's store of skipped keys.
-const ONLY: u64 = 0;
 
 /// The name of a receiving chain on the device that stores it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,12 +35,12 @@ impl ChainId {
 }
 
 /// What a chain's header and tag keys are bound to: whoever announces another's chain as its own derives other ones.
-fn chain_context(group: &GroupId, sender: &Fingerprint) -> [u8; 32] {
+pub(super) fn chain_context(group: &GroupId, sender: &Fingerprint) -> [u8; 32] {
     kdf::hash(Label::SenderChain, &[group.as_bytes(), sender.as_bytes()])
 }
 
 /// What a message's body and signature are bound to.
-fn message_context(
+pub(super) fn message_context(
     group: &GroupId,
     epoch: u64,
     transcript: &[u8; 32],
@@ -57,7 +52,7 @@ fn message_context(
 }
 
 /// `label || context || tag || header || SHA-256(label || payload up to the signature)`.
-fn signed_message(context: &[u8; 32], tag: &Tag, header: &[u8], payload: &[&[u8]]) -> Vec<u8> {
+pub(super) fn signed_message(context: &[u8; 32], tag: &Tag, header: &[u8], payload: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::from(Label::GroupMessage.bytes());
     out.bytes(context);
     out.bytes(&tag.0);
@@ -65,8 +60,6 @@ fn signed_message(context: &[u8; 32], tag: &Tag, header: &[u8], payload: &[&[u8]
     out.bytes(&kdf::hash(Label::GroupPayload, payload));
     out
 }
-
-// --- Sending ---------------------------------------------------------------------------------------------------------
 
 /// This device's chain in one group.
 #[derive(Debug)]
@@ -215,262 +208,9 @@ impl OwnChain {
     }
 }
 
-fn position(reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
+pub(super) fn position(reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
     match reader.u32()? {
         n if n <= MAX_CHAIN_LEN => Ok(n),
         _ => Err(DecodeError::Invalid),
-    }
-}
-
-// --- Receiving -------------------------------------------------------------------------------------------------------
-
-/// A member's chain, from the position on at which it was announced.
-#[derive(Debug)]
-pub(crate) struct MemberChain {
-    pub(crate) id: ChainId,
-    pub(crate) group: GroupId,
-    pub(crate) sender: Fingerprint,
-    pub(crate) epoch: u64,
-    pub(crate) transcript: [u8; 32],
-    /// Counts this member's chains on this device.
-    pub(crate) number: u64,
-    /// Since when the member has a newer one.
-    pub(crate) replaced: Option<UnixTime>,
-    verify: [u8; 32],
-    context: [u8; 32],
-    keys: ChainKeys,
-    chain_key: Secret<32>,
-    /// Where it was announced.
-    start: u32,
-    /// Position of the first message that is neither opened nor skipped.
-    next: u32,
-    window: TagWindow,
-    skipped: SkippedKeys,
-}
-
-/// What opening a message changes.
-#[derive(Debug)]
-pub(crate) struct MemberStep {
-    advance: Option<(Guarded<32>, u32)>,
-    skipped: SkippedDelta,
-}
-
-impl MemberStep {
-    pub(crate) fn changed_blocks(&self) -> impl Iterator<Item = u64> {
-        self.skipped.changed_blocks()
-    }
-}
-
-/// A planned opening.
-pub(crate) struct PlannedGroupOpen {
-    pub(crate) step: MemberStep,
-    pub(crate) epoch: u64,
-    pub(crate) content: Vec<u8>,
-    /// Message keys lost to the bound on skipped keys.
-    pub(crate) lost: u32,
-}
-
-impl MemberChain {
-    /// The chain that the peer of a session has announced there.
-    pub(crate) fn accept(sender: Fingerprint, announced: &Announcement, number: u64) -> Self {
-        let context = chain_context(&announced.group, &sender);
-        let mut chain = Self {
-            id: ChainId::derive(&announced.group, &sender, &announced.verify),
-            group: announced.group,
-            sender,
-            epoch: announced.epoch,
-            transcript: announced.transcript,
-            number,
-            replaced: None,
-            verify: announced.verify,
-            context,
-            keys: ChainKeys::derive(announced.header_secret.expose(), &context),
-            chain_key: Secret::new(announced.chain_key.expose()),
-            start: announced.n,
-            next: announced.n,
-            window: TagWindow::default(),
-            skipped: SkippedKeys::default(),
-        };
-        chain.refresh(&mut ());
-        chain
-    }
-
-    fn refresh(&mut self, sink: &mut dyn TagSink) {
-        let spent = self.next.saturating_sub(SPENT_WINDOW).max(self.start);
-        self.window.cover(&(spent..self.next.saturating_add(TAG_WINDOW)), &self.keys, sink);
-    }
-
-    pub(crate) fn skipped(&self) -> &SkippedKeys {
-        &self.skipped
-    }
-
-    /// Tells a sink of every tag that it recognises.
-    pub(crate) fn announce(&self, sink: &mut dyn TagSink) {
-        for tag in self.window.tags() {
-            sink.add(*tag, TagSource::Window);
-        }
-        for tag in self.skipped.tags() {
-            sink.add(*tag, TagSource::Skipped);
-        }
-    }
-
-    fn locate(&self, tag: &Tag) -> Option<Place> {
-        if let Some(sequence) = self.skipped.find(tag) {
-            return Some(Place::Skipped(sequence));
-        }
-        let n = self.window.find(tag)?;
-        Some(if n < self.next { Place::Spent } else { Place::Current })
-    }
-
-    /// Plans to open a message. `transcript_of` gives the hash of the epoch that its header names, or says why there is
-    /// none. [`OpenError::Unknown`] if it is not of this chain.
-    ///
-    /// Nothing is kept before the signature was found good: any member has the chain's symmetric keys.
-    pub(crate) fn plan_open(
-        &self,
-        opening: &Opening<'_>,
-        search: bool,
-        transcript_of: impl FnOnce(u64) -> Result<[u8; 32], OpenError>,
-    ) -> Result<PlannedGroupOpen, OpenError> {
-        let tag = opening.tag();
-        let (place, unopened) = match self.locate(tag) {
-            Some(Place::Spent) => return Err(OpenError::Duplicate),
-            Some(place) => (place, OpenError::Rejected),
-            None if search => (Place::Current, OpenError::Unknown),
-            None => return Err(OpenError::Unknown),
-        };
-        let bytes = opening.header(self.keys.header_key(), &self.context).ok_or(unopened)?;
-        let header = Reader::whole(&bytes, GroupHeader::read).map_err(|_| OpenError::Rejected)?;
-        if !self.keys.is_tag(header.n, tag) {
-            return Err(OpenError::Rejected);
-        }
-        let transcript = transcript_of(header.epoch)?;
-        let (message_key, step) = self.plan_receive(place, header.n).map_err(|error| match error {
-            ReceiveError::TooFarAhead => OpenError::TooFarAhead(self.sender),
-            ReceiveError::Duplicate => OpenError::Duplicate,
-            ReceiveError::Diverged | ReceiveError::Violation => OpenError::Rejected,
-        })?;
-        let context = message_context(&self.group, header.epoch, &transcript, &self.sender, &self.verify);
-        let mut body = opening
-            .body(&message_key, &context, &bytes, &header.nonce)
-            .ok_or(OpenError::RosterDiffers(self.group, self.sender))?;
-        let payload = GroupPayload::decode(&body).map_err(|_| OpenError::Rejected)?;
-        let signed = signed_message(&context, tag, &bytes, &[payload.signed]);
-        if !sign::verify(&self.verify, &signed, payload.signature) {
-            return Err(OpenError::Rejected);
-        }
-        let end = CONTENT_OFFSET.saturating_add(payload.content_len);
-        body.truncate(end);
-        body.drain(..CONTENT_OFFSET.min(end));
-        let content = mem::take(&mut *body);
-        Ok(PlannedGroupOpen { lost: step.skipped.lost, step, epoch: header.epoch, content })
-    }
-
-    fn plan_receive(&self, place: Place, n: u32) -> Result<(Guarded<32>, MemberStep), ReceiveError> {
-        if let Place::Skipped(sequence) = place {
-            let key = self.skipped.get(sequence).ok_or(ReceiveError::Duplicate)?;
-            return Ok((
-                copied(key.key.expose()),
-                MemberStep { advance: None, skipped: SkippedDelta::using(sequence) },
-            ));
-        }
-        let jump = n.checked_sub(self.next).ok_or(ReceiveError::Duplicate)?;
-        check_jump(n, jump)?;
-        let mut skip = Skip::default();
-        let chain_key = skip.run(ONLY, &self.keys, &self.context, self.chain_key.expose(), self.next..n);
-        let step = kdf_ck(&chain_key);
-        let advance = Some((step.chain_key, n.saturating_add(1)));
-        Ok((step.message_key, MemberStep { advance, skipped: skip.plan(&self.skipped) }))
-    }
-
-    /// Exchanges the state with what a plan holds, and tells the sink which tags come and go.
-    pub(crate) fn swap(&mut self, step: &mut MemberStep, sink: &mut dyn TagSink) {
-        self.skipped.swap(&mut step.skipped, sink);
-        if let Some((chain_key, next)) = &mut step.advance {
-            self.chain_key.swap(chain_key);
-            mem::swap(&mut self.next, next);
-        }
-        self.refresh(sink);
-    }
-
-    /// Length of the image without the skipped keys.
-    pub(crate) const STATE_LEN: usize = 32 + 32 + 8 + 32 + 8 + 1 + 8 + 32 + 32 + 32 + 4 + 4 + 4;
-
-    /// Writes all but the skipped keys:
-    ///
-    /// ```text
-    /// group id(32) || sender(32) || epoch(8) || transcript hash(32) || number(8) || replaced flag(1) || since(8)
-    ///   || verification key(32) || header secret(32) || ck(32) || start(4) || next(4) || skipped keys(4)
-    /// ```
-    pub(crate) fn write(&self, out: &mut GuardedVec) {
-        out.bytes(self.group.as_bytes());
-        out.bytes(self.sender.as_bytes());
-        out.u64(self.epoch);
-        out.bytes(&self.transcript);
-        out.u64(self.number);
-        out.flag(self.replaced.is_some());
-        out.u64(self.replaced.unwrap_or_default().0);
-        out.bytes(&self.verify);
-        out.bytes(self.keys.secret().expose());
-        out.bytes(self.chain_key.expose());
-        out.u32(self.start);
-        out.u32(self.next);
-        out.count(self.skipped.len());
-    }
-
-    /// Reads what [`Self::write`] wrote. Skipped keys come next, then [`Self::finish_restore`].
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let (group, sender) = (GroupId::read(reader)?, Fingerprint::from_bytes(*reader.array()?));
-        let (epoch, transcript, number) = (reader.u64()?, *reader.array()?, reader.u64()?);
-        let (replaced, since) = (reader.flag()?, reader.u64()?);
-        if (!replaced && since != 0) || number >= u64::MAX / 2 {
-            return Err(DecodeError::Invalid);
-        }
-        let verify = *reader.array()?;
-        let context = chain_context(&group, &sender);
-        let keys = ChainKeys::derive(reader.array()?, &context);
-        let chain_key = Secret::new(reader.array()?);
-        let (start, next) = (position(reader)?, position(reader)?);
-        let skipped = SkippedKeys::expecting(reader.count(MAX_SKIPPED)?);
-        if next < start {
-            return Err(DecodeError::Invalid);
-        }
-        Ok(Self {
-            id: ChainId::derive(&group, &sender, &verify),
-            group,
-            sender,
-            epoch,
-            transcript,
-            number,
-            replaced: replaced.then_some(UnixTime(since)),
-            verify,
-            context,
-            keys,
-            chain_key,
-            start,
-            next,
-            window: TagWindow::default(),
-            skipped,
-        })
-    }
-
-    pub(crate) fn read_skipped(&mut self, block: u64, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
-        let context = self.context;
-        self.skipped.read_block(block, &context, reader)
-    }
-
-    /// Checks the skipped keys against the chain, and fills the window.
-    pub(crate) fn finish_restore(&mut self) -> Result<(), DecodeError> {
-        let (start, next) = (self.start, self.next);
-        let own = self.keys.secret().expose();
-        let fits = self.skipped.all(|chain, entry, keys| {
-            let same = crate::crypto::aead::equal(keys.secret().expose(), own);
-            chain == ONLY && (start..next).contains(&entry.n) && same
-        });
-        if !fits || !self.skipped.is_complete() {
-            return Err(DecodeError::Invalid);
-        }
-        self.refresh(&mut ());
-        Ok(())
     }
 }

@@ -22,8 +22,10 @@
 
 mod chain;
 mod image;
+mod member;
 mod roster;
 
 pub use crate::wire::roster::{GroupId, GroupPolicy, Member, Role, RosterChange};
-pub(crate) use chain::{ChainId, MemberChain, MemberStep, OwnChain, OwnStep};
+pub(crate) use chain::{ChainId, OwnChain, OwnStep};
+pub(crate) use member::{MemberChain, MemberStep};
 pub use roster::{Committed, Group, Received};

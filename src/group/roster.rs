@@ -420,6 +420,11 @@ impl Group {
             .map(|(begins, step)| (begins, &step.commit))
     }
 
+    /// Whether a peer may be told the kept commits after an epoch: a member, or whom one of them puts out.
+    pub(crate) fn concerns(&self, peer: Fingerprint, after: u64) -> bool {
+        self.member(peer).is_some() || self.commits_after(after).any(|(_, commit)| commit.removes(peer))
+    }
+
     /// The welcome that belongs to the commit that began an epoch, as long as it can be undone.
     pub(crate) fn welcome_of(&self, epoch: u64) -> Option<RosterMessage> {
         let mut then = self.clone();
