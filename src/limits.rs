@@ -89,3 +89,6 @@ pub(crate) const MAX_WAITING_UNKNOWN: usize = 4_096;
 
 /// Groups of one device: each costs a roster.
 pub const MAX_GROUPS: usize = 4_096;
+
+/// Bytes of envelopes for single members of a group that are made at once, but for the last of them; the rest stays owed.
+pub const MAX_GROUP_BATCH: usize = 64 << 20;

@@ -54,7 +54,8 @@ pub struct Unreachable {
 pub struct GroupCommitted {
     /// The epoch that begins.
     pub epoch: u64,
-    /// The commit, or the welcome, for each who is or was a member.
+    /// The commit, or the welcome, for each who is or was a member: as many as fit
+    /// [`crate::limits::MAX_GROUP_BATCH`]; the others are owed ([`Device::seal_group_owed`]).
     pub envelopes: Vec<GroupEnvelope>,
     /// For whom none could be sealed.
     pub unreachable: Vec<Unreachable>,

@@ -7,6 +7,7 @@ use crate::device::group::{GroupEnvelope, Unreachable};
 use crate::device::pending::Change;
 use crate::group::{ChainId, Group, GroupId, OwnChain};
 use crate::keys::{Fingerprint, UnixTime};
+use crate::limits::MAX_GROUP_BATCH;
 use crate::secret::{GuardedVec, guard};
 use crate::session::{Control, Outbound};
 use crate::state;
@@ -29,7 +30,12 @@ impl Device {
         let mut paid = Paid::default();
         let mut cache = Cache::default();
         let members: Vec<Fingerprint> = debts.0.keys().copied().collect();
+        let mut bytes = 0_usize;
         for member in members {
+            // The rest stays owed: what is made at once stays bounded, however large the group.
+            if bytes > MAX_GROUP_BATCH {
+                break;
+            }
             let mut debt = debts.0.get(&member).copied().unwrap_or_default();
             let payment = payment(group, own, member, &mut debt, &mut cache);
             match payment {
@@ -38,6 +44,7 @@ impl Device {
                     match self.plan_seal(member, message, now, rng) {
                         Ok((changes, envelope)) => {
                             plan.extend(changes);
+                            bytes = bytes.saturating_add(envelope.len());
                             paid.envelopes.push(GroupEnvelope { to: member, envelope });
                             debts.owe(member, |owed| *owed = debt);
                         }

@@ -214,3 +214,27 @@ pub(super) fn position(reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
         _ => Err(DecodeError::Invalid),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl OwnChain {
+        /// What a member can forge in another's chain: all is right but the signature, which is this chain's.
+        pub(in crate::group) fn plan_forged<R: CryptoRng + ?Sized>(
+            &self,
+            victim: &Self,
+            transcript: &[u8; 32],
+            content: &[u8],
+            rng: &mut R,
+        ) -> Vec<u8> {
+            let mut forger =
+                Self { verify: victim.verify, ..Self::generate(self.group, self.own, 3, [0; 32], self.began, rng) };
+            forger.sign = SignPrivate::from_bytes(self.sign.expose());
+            forger.keys = ChainKeys::derive(victim.keys.secret().expose(), &victim.context);
+            forger.chain_key = Secret::new(victim.chain_key.expose());
+            forger.n = victim.n;
+            forger.plan_seal(3, transcript, content, Padding::default(), rng).unwrap().1
+        }
+    }
+}

@@ -29,3 +29,6 @@ pub use crate::wire::roster::{GroupId, GroupPolicy, Member, Role, RosterChange};
 pub(crate) use chain::{ChainId, OwnChain, OwnStep};
 pub(crate) use member::{MemberChain, MemberStep};
 pub use roster::{Committed, Group, Received};
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@
 pub mod crowd;
 pub mod disk;
 pub mod fuzz;
+pub mod group_healing;
 pub mod healing;
 pub mod model;
 pub mod talk;

@@ -1,0 +1,360 @@
+//! Forgeries by members, who have every symmetric key: all are refused, and nothing is kept of them.
+
+use super::*;
+use crate::codec::Write;
+use crate::crypto::sign::SignPrivate;
+use crate::error::{GroupError, OpenError};
+use crate::group::chain::OwnChain;
+use crate::keys::{Fingerprint, UnixTime};
+use crate::message::Opening;
+use crate::padding::Padding;
+use crate::wire::envelope::Envelope;
+use crate::wire::roster::Announcement;
+use crate::{GroupId, IdentityKeyPair};
+use alloc::vec::Vec;
+use chacha20::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+const NOW: UnixTime = UnixTime(1_000);
+const TH: [u8; 32] = [7; 32];
+
+struct Chains {
+    group: GroupId,
+    alice: Fingerprint,
+    own: OwnChain,
+    rng: ChaCha20Rng,
+}
+
+impl Chains {
+    fn new() -> Self {
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let group = GroupId::generate(&mut rng);
+        let alice = IdentityKeyPair::generate(&mut rng).fingerprint();
+        let own = OwnChain::generate(group, alice, 3, TH, NOW, &mut rng);
+        Self { group, alice, own, rng }
+    }
+
+    fn announcement(&self) -> Announcement {
+        self.own.announcement(3, TH)
+    }
+
+    fn seal(&mut self, content: &[u8]) -> Vec<u8> {
+        let (mut step, envelope) = self.own.plan_seal(3, &TH, content, Padding::default(), &mut self.rng).unwrap();
+        self.own.swap(&mut step);
+        envelope
+    }
+}
+
+fn open(chain: &mut MemberChain, bytes: &[u8], transcript: [u8; 32]) -> Result<Vec<u8>, OpenError> {
+    let envelope = Envelope::parse(bytes).unwrap();
+    let mut planned = chain.plan_open(&Opening::new(&envelope), true, |_| Ok(transcript))?;
+    chain.swap(&mut planned.step, &mut ());
+    Ok(planned.content)
+}
+
+#[test]
+fn opens_in_any_order_once() {
+    let mut chains = Chains::new();
+    let mut bob = MemberChain::accept(chains.alice, &chains.announcement(), 0);
+    let envelopes: Vec<_> = (0..5_u8).map(|i| chains.seal(&[i])).collect();
+    for i in [3, 0, 4, 2, 1_u8] {
+        assert_eq!(open(&mut bob, &envelopes[usize::from(i)], TH), Ok(Vec::from([i])));
+    }
+    for envelope in &envelopes {
+        assert!(open(&mut bob, envelope, TH).is_err());
+    }
+}
+
+/// The newcomer gets the chain where it stands.
+#[test]
+fn what_came_before_the_announcement_is_closed() {
+    let mut chains = Chains::new();
+    let before = chains.seal(b"before");
+    let mut carol = MemberChain::accept(chains.alice, &chains.announcement(), 0);
+    let after = chains.seal(b"after");
+    assert!(open(&mut carol, &before, TH).is_err());
+    assert_eq!(open(&mut carol, &after, TH).unwrap(), b"after");
+}
+
+#[test]
+fn another_roster_is_another_key_context() {
+    let mut chains = Chains::new();
+    let mut bob = MemberChain::accept(chains.alice, &chains.announcement(), 0);
+    let envelope = chains.seal(b"text");
+    let differs = OpenError::RosterDiffers(chains.group, chains.alice);
+    assert_eq!(open(&mut bob, &envelope, [8; 32]), Err(differs));
+    assert_eq!(open(&mut bob, &envelope, TH).unwrap(), b"text");
+}
+
+/// Mallory, a member, announces Alice's chain as her own: other tags, other keys, nothing opens.
+#[test]
+fn a_copied_announcement_gains_nothing() {
+    let mut chains = Chains::new();
+    let mallory = IdentityKeyPair::generate(&mut chains.rng).fingerprint();
+    let copied = chains.announcement();
+    let mut as_mallorys = MemberChain::accept(mallory, &copied, 0);
+    let envelope = chains.seal(b"by Alice");
+    assert_eq!(open(&mut as_mallorys, &envelope, TH), Err(OpenError::Unknown));
+    // In another group too.
+    let mut elsewhere = chains.announcement();
+    elsewhere.group = GroupId::from_bytes([9; 32]);
+    let envelope = chains.seal(b"by Alice");
+    assert_eq!(open(&mut MemberChain::accept(chains.alice, &elsewhere, 0), &envelope, TH), Err(OpenError::Unknown));
+}
+
+/// A member has all of Alice's symmetric keys, but not her signature: it can seal in her chain, and is refused.
+#[test]
+fn a_member_can_not_sign_for_another() {
+    let mut chains = Chains::new();
+    let mut bob = MemberChain::accept(chains.alice, &chains.announcement(), 0);
+    // What Mallory can build from the announcement: everything but the seed.
+    let mut image = crate::state::image(OwnChain::STATE_LEN);
+    chains.own.write(&mut image);
+    let seed_at = image.len() - 40;
+    let other = SignPrivate::generate(&mut chains.rng);
+    image[seed_at..seed_at + 32].copy_from_slice(other.expose());
+    let forger = crate::codec::Reader::whole(&image, |reader| OwnChain::read(reader, chains.alice)).unwrap();
+    let (_, forged) = forger.plan_seal(3, &TH, b"not by Alice", Padding::default(), &mut chains.rng).unwrap();
+    // Another verification key is another context: the body does not open.
+    let differs = OpenError::RosterDiffers(chains.group, chains.alice);
+    assert_eq!(open(&mut bob, &forged, TH), Err(differs));
+    // With the right context and a wrong signature it opens, and is refused all the same.
+    let forged = forger.plan_forged(&chains.own, &TH, b"not by Alice", &mut chains.rng);
+    assert_eq!(open(&mut bob, &forged, TH), Err(OpenError::Rejected));
+    let genuine = chains.seal(b"by Alice");
+    assert_eq!(open(&mut bob, &genuine, TH).unwrap(), b"by Alice");
+}
+
+/// Two members are told different chain keys under one header secret: one envelope never opens to two contents.
+#[test]
+fn one_envelope_has_one_content() {
+    let mut chains = Chains::new();
+    let mut to_bob = chains.announcement();
+    to_bob.chain_key = crate::secret::Secret::new(&[1; 32]);
+    let mut bob = MemberChain::accept(chains.alice, &to_bob, 0);
+    let mut carol = MemberChain::accept(chains.alice, &chains.announcement(), 0);
+    let envelope = chains.seal(b"for whom?");
+    assert!(open(&mut bob, &envelope, TH).is_err());
+    assert!(open(&mut carol, &envelope, TH).is_ok());
+}
+
+#[test]
+fn every_flipped_bit_and_every_spliced_part_is_refused() {
+    let mut chains = Chains::new();
+    let mut bob = MemberChain::accept(chains.alice, &chains.announcement(), 0);
+    let (one, two) = (chains.seal(b"one"), chains.seal(b"two"));
+    for bit in 0..one.len() * 8 {
+        let mut damaged = one.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        if Envelope::parse(&damaged).is_ok() {
+            assert!(open(&mut bob, &damaged, TH).is_err(), "bit {bit}");
+        }
+    }
+    // tag, header, body of one in the other.
+    for range in [2..18, 18..90, 90..640] {
+        let mut spliced = one.clone();
+        spliced[range.clone()].copy_from_slice(&two[range]);
+        assert!(open(&mut bob, &spliced, TH).is_err());
+    }
+    assert_eq!(open(&mut bob, &two, TH).unwrap(), b"two");
+    assert_eq!(open(&mut bob, &one, TH).unwrap(), b"one");
+}
+
+#[test]
+fn images_are_canonical() {
+    let mut chains = Chains::new();
+    let mut bob = MemberChain::accept(chains.alice, &chains.announcement(), 4);
+    chains.seal(b"skipped");
+    let envelope = chains.seal(b"opened");
+    open(&mut bob, &envelope, TH).unwrap();
+    let mut image = crate::state::image(MemberChain::STATE_LEN);
+    bob.write(&mut image);
+    let restored = crate::codec::Reader::whole(&image, MemberChain::read).unwrap();
+    let mut again = crate::state::image(MemberChain::STATE_LEN);
+    restored.write(&mut again);
+    assert_eq!(image.len(), MemberChain::STATE_LEN);
+    // But for the skipped keys, which are stored beside it.
+    assert_eq!(image[..image.len() - 4], again[..image.len() - 4]);
+    let mut image = crate::state::image(OwnChain::STATE_LEN);
+    chains.own.write(&mut image);
+    let restored = crate::codec::Reader::whole(&image, |reader| OwnChain::read(reader, chains.alice)).unwrap();
+    let mut again = crate::state::image(OwnChain::STATE_LEN);
+    restored.write(&mut again);
+    assert_eq!((&image, image.len()), (&again, OwnChain::STATE_LEN));
+}
+
+// --- Rosters -----------------------------------------------------------------------------------------------------
+
+struct Founders {
+    people: [IdentityKeyPair; 4],
+    group: Group,
+}
+
+/// Alice founds, Bob is an admin later, Carol a member; Dave is out.
+fn founders() -> Founders {
+    let mut rng = ChaCha20Rng::from_seed([2; 32]);
+    let people = [(); 4].map(|()| IdentityKeyPair::generate(&mut rng));
+    let mut group = Group::create(&people[0], GroupPolicy::default(), &mut rng).unwrap();
+    let adds =
+        [RosterChange::Add(*people[1].public(), Role::Admin), RosterChange::Add(*people[2].public(), Role::Member)];
+    group.commit(&people[0], &adds, NOW).unwrap();
+    Founders { people, group }
+}
+
+#[test]
+fn who_may_not_is_refused_and_nothing_changes() {
+    let Founders { people: [alice, bob, carol, dave], group } = founders();
+    let [a, b, c, d] = [&alice, &bob, &carol, &dave].map(|person| person.fingerprint());
+    let add = |person: &IdentityKeyPair| RosterChange::Add(*person.public(), Role::Member);
+    let policy = GroupPolicy { max_messages: 0, max_age: 1 };
+    let cases: [(&IdentityKeyPair, Vec<RosterChange>, GroupError); 13] = [
+        (&carol, Vec::from([add(&dave)]), GroupError::NotAllowed),
+        (&carol, Vec::from([RosterChange::Remove(b)]), GroupError::NotAllowed),
+        (&carol, Vec::from([RosterChange::SetRole(c, Role::Admin)]), GroupError::NotAllowed),
+        (&carol, Vec::from([RosterChange::Leave, RosterChange::Remove(a)]), GroupError::NotAllowed),
+        (&dave, Vec::from([add(&dave)]), GroupError::NotMember),
+        (&dave, Vec::from([RosterChange::Leave]), GroupError::NotMember),
+        (&alice, Vec::from([add(&carol)]), GroupError::AlreadyMember),
+        (&alice, Vec::from([RosterChange::Remove(d)]), GroupError::UnknownMember),
+        (&alice, Vec::from([RosterChange::Remove(a)]), GroupError::NotAllowed),
+        (&alice, Vec::from([RosterChange::Remove(c), RosterChange::SetRole(c, Role::Admin)]), GroupError::NoChange),
+        (&alice, Vec::from([RosterChange::SetRole(c, Role::Member)]), GroupError::NoChange),
+        (&alice, Vec::new(), GroupError::TooMany),
+        (&alice, Vec::from([RosterChange::SetPolicy(policy)]), GroupError::Policy),
+    ];
+    for (signer, changes, expected) in cases {
+        let mut changed = group.clone();
+        assert_eq!(changed.commit(signer, &changes, NOW), Err(expected), "{changes:?}");
+        assert_eq!(changed, group);
+    }
+}
+
+#[test]
+fn forged_signatures_and_other_groups_commits_are_refused() {
+    let Founders { people: [alice, bob, _, dave], group } = founders();
+    let mut made = group.clone();
+    let commit = made.commit(&alice, &[RosterChange::Add(*dave.public(), Role::Member)], NOW).unwrap().commit;
+    for byte in 33..commit.len() {
+        let mut forged = commit.clone();
+        forged[byte] ^= 1;
+        let mut theirs = group.clone();
+        let result = theirs.receive(&forged, NOW);
+        // What extends another hash is early; everything else is refused.
+        assert!(matches!(result, Err(_) | Ok(Received::Early)), "byte {byte}: {result:?}");
+        assert_eq!(theirs, group);
+    }
+    let other = Group::create(&bob, GroupPolicy::default(), &mut ChaCha20Rng::from_seed([3; 32])).unwrap();
+    assert_eq!(other.clone().receive(&commit, NOW), Err(GroupError::Malformed));
+    let mut theirs = group.clone();
+    assert_eq!(theirs.receive(&commit, NOW), Ok(Received::Applied));
+    assert_eq!((theirs.transcript(), theirs.receive(&commit, NOW)), (made.transcript(), Ok(Received::Known)));
+}
+
+#[test]
+fn welcome_is_its_signers_alone() {
+    let Founders { people: [alice, bob, carol, dave], mut group } = founders();
+    let welcome = group.commit(&alice, &[RosterChange::Add(*dave.public(), Role::Member)], NOW).unwrap().welcome;
+    let join = |own: &IdentityKeyPair, welcome: &[u8], bringer: &IdentityKeyPair| {
+        Group::join(own.public(), welcome, bringer.fingerprint(), NOW).map(|group| group.transcript())
+    };
+    assert_eq!(join(&dave, &welcome, &alice), Ok(group.transcript()));
+    assert_eq!(join(&dave, &welcome, &bob), Err(GroupError::NotAllowed));
+    assert_eq!(join(&carol, &welcome, &alice), Err(GroupError::Malformed));
+    for byte in 0..welcome.len() {
+        let mut forged = welcome.clone();
+        forged[byte] ^= 1;
+        // A roster that was not the commit's gives another hash: nobody shares it.
+        assert_ne!(join(&dave, &forged, &alice), Ok(group.transcript()), "byte {byte}");
+    }
+}
+
+/// Every pair of commits for one roster, in both orders, also with more built on them: one outcome.
+#[test]
+fn better_branch_wins_in_any_order() {
+    let Founders { people: [alice, bob, carol, dave], group } = founders();
+    let c = carol.fingerprint();
+    let candidates: [(&IdentityKeyPair, RosterChange); 4] = [
+        (&alice, RosterChange::Remove(c)),
+        (&bob, RosterChange::Add(*dave.public(), Role::Member)),
+        (&carol, RosterChange::Leave),
+        (&alice, RosterChange::SetRole(c, Role::Admin)),
+    ];
+    let branches: Vec<Vec<Vec<u8>>> = candidates
+        .iter()
+        .map(|(signer, change)| {
+            let mut branch = group.clone();
+            let first = branch.commit(signer, &[*change], NOW).unwrap().commit;
+            let policy = RosterChange::SetPolicy(GroupPolicy { max_messages: 9, max_age: 9 });
+            Vec::from([first, branch.commit(&bob, &[policy], NOW).unwrap().commit])
+        })
+        .collect();
+    let run = |order: &[&Vec<Vec<u8>>]| {
+        let mut result = group.clone();
+        // Twice: whatever was early the first time.
+        for commit in order.iter().chain(order).flat_map(|branch| branch.iter()) {
+            result.receive(commit, NOW).unwrap();
+        }
+        (result.transcript(), result.epoch())
+    };
+    for one in &branches {
+        for two in &branches {
+            let forwards = run(&[one, two]);
+            assert_eq!(forwards, run(&[two, one]));
+            assert_eq!(forwards.1, 3);
+            for three in &branches {
+                assert_eq!(run(&[one, two, three]), run(&[three, one, two]));
+            }
+        }
+    }
+    // The founder outranks whoever became an admin later, and both a member who leaves.
+    let winner = |one: usize, two: usize| run(&[&branches[one], &branches[two]]) == run(&[&branches[one]]);
+    assert!(winner(0, 1) && winner(0, 2) && winner(1, 2) && winner(3, 1));
+}
+
+#[test]
+fn beyond_what_can_be_undone_is_a_fork() {
+    let Founders { people: [alice, bob, ..], group } = founders();
+    let policy = |max_messages| RosterChange::SetPolicy(GroupPolicy { max_messages, max_age: 1 });
+    let (mut ours, mut theirs) = (group.clone(), group);
+    let better = theirs.commit(&alice, &[policy(500)], NOW).unwrap().commit;
+    for i in 1..=9 {
+        ours.commit(&bob, &[policy(i)], NOW).unwrap();
+    }
+    let before = ours.clone();
+    assert_eq!(ours.receive(&better, NOW), Ok(Received::Fork));
+    assert_eq!(ours, before);
+}
+
+#[test]
+fn group_images_are_canonical_and_checked() {
+    let Founders { people: [alice, _, carol, dave], mut group } = founders();
+    group.commit(&alice, &[RosterChange::Remove(carol.fingerprint())], NOW).unwrap();
+    group.commit(&alice, &[RosterChange::Add(*dave.public(), Role::Member)], NOW).unwrap();
+    let image = group.to_state();
+    let bytes = image.expose();
+    assert_eq!(Group::from_state(bytes).unwrap(), group);
+    for len in 0..bytes.len() {
+        assert!(Group::from_state(&bytes[..len]).is_err());
+    }
+    for bit in 0..bytes.len() * 8 {
+        let mut damaged = bytes.to_vec();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        if let Ok(restored) = Group::from_state(&damaged) {
+            assert_eq!(restored.to_state().expose(), damaged, "bit {bit}");
+        }
+    }
+    let mut trailing = bytes.to_vec();
+    trailing.u8(0);
+    assert!(Group::from_state(&trailing).is_err());
+}
+
+#[test]
+fn chains_may_speak_until_something_ends_them() {
+    let Founders { people: [alice, _, carol, dave], mut group } = founders();
+    assert!(group.may_speak(1, 1));
+    group.commit(&alice, &[RosterChange::Add(*dave.public(), Role::Member)], NOW).unwrap();
+    assert!(group.may_speak(1, 2) && group.ended_after(1).is_none());
+    group.commit(&alice, &[RosterChange::Remove(carol.fingerprint())], NOW).unwrap();
+    assert!(group.may_speak(1, 2) && !group.may_speak(1, 3) && group.may_speak(3, 3) && !group.may_speak(3, 2));
+    assert_eq!(group.ended_after(2), Some(NOW));
+}
