@@ -101,7 +101,8 @@ impl World {
                 self.tampered += 1;
             }
             let hold = if self.chance(self.options.reorder) { 1 + self.crowd.below(64) } else { 0 };
-            self.held.insert((self.deliveries + hold as u64, self.posted), flying);
+            let due = self.deliveries + u64::try_from(hold).unwrap_or(0);
+            self.held.insert((due, self.posted), flying);
             self.posted += 1;
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Members speak in turn, nothing is lost. `testkit/src/group_healing.rs` says what the thief can do.
 
+#![allow(clippy::arithmetic_side_effects, reason = "an example: numbers of its own making")]
+
 use sceau::group::GroupPolicy;
 use sceau_testkit::group_healing::measure;
 

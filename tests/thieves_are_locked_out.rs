@@ -2,6 +2,8 @@
 //! healing` prints the whole table.
 
 use sceau::Padding;
+use sceau::group::GroupPolicy;
+use sceau_testkit::group_healing;
 use sceau_testkit::healing::{Broken, Pattern, Setting, Texts, measure, median_and_worst};
 
 fn heals(pattern: Pattern, texts: Texts, loss: u64, broken: Broken, padding: Padding) -> (usize, usize) {
@@ -39,4 +41,14 @@ fn classical_thief() {
 fn who_breaks_both_is_never_locked_out() {
     let (median, _) = heals(Pattern::Lockstep, Texts::Fixed(20), 0, Broken::Both, Padding::default());
     assert_eq!(median, 300);
+}
+
+/// In a group: once every sender has replaced its chain over sessions that have turned; and nothing of the past is open.
+#[test]
+fn thief_of_a_members_state() {
+    let policy = |max_messages| GroupPolicy { max_messages, ..GroupPolicy::default() };
+    let strict = group_healing::measure(3, policy(1), 3, 30);
+    assert!(strict.worst <= 6 && strict.past == 0, "{strict:?}");
+    let looser = group_healing::measure(3, policy(5), 10, 80);
+    assert!((10..=40).contains(&looser.worst) && looser.past == 0, "{looser:?}");
 }

@@ -204,7 +204,7 @@ fn founders() -> Founders {
 #[test]
 fn who_may_not_is_refused_and_nothing_changes() {
     let Founders { people: [alice, bob, carol, dave], group } = founders();
-    let [a, b, c, d] = [&alice, &bob, &carol, &dave].map(|person| person.fingerprint());
+    let [a, b, c, d] = [&alice, &bob, &carol, &dave].map(IdentityKeyPair::fingerprint);
     let add = |person: &IdentityKeyPair| RosterChange::Add(*person.public(), Role::Member);
     let policy = GroupPolicy { max_messages: 0, max_age: 1 };
     let cases: [(&IdentityKeyPair, Vec<RosterChange>, GroupError); 13] = [

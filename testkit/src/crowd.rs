@@ -124,6 +124,9 @@ impl Crowd {
     }
 
     /// Commits changes, gives the envelopes to the relay.
+    ///
+    /// # Errors
+    /// What the device says.
     pub fn commit(&mut self, party: usize, changes: &[GroupChange]) -> Result<u64, GroupError> {
         for change in changes {
             if let GroupChange::Add(peer, _) = change
@@ -145,6 +148,10 @@ impl Crowd {
         Ok(committed.epoch)
     }
 
+    /// Leaves.
+    ///
+    /// # Errors
+    /// What the device says.
     pub fn leave(&mut self, party: usize) -> Result<u64, GroupError> {
         let group = self.group();
         let Party { device, disk, .. } = &mut self.parties[party];
@@ -155,6 +162,9 @@ impl Crowd {
     }
 
     /// Seals a numbered message for the group and gives all that comes of it to the relay.
+    ///
+    /// # Errors
+    /// What the device says.
     pub fn say(&mut self, party: usize, text: &[u8]) -> Result<u64, GroupError> {
         let group = self.group();
         let number = self.sealed.len() as u64;

@@ -2,6 +2,7 @@
 
 use crate::Disk;
 use crate::model::{Model, Step};
+use sceau::group::{Group, GroupPolicy};
 use sceau::prekey::PreKeyStore;
 use sceau::session::Session;
 use sceau::{Device, Envelope, Fingerprint, IdentityKey, IdentityKeyPair, PreKeyBundle, PreKeyUpload, RecordKey};
@@ -11,6 +12,7 @@ use std::sync::OnceLock;
 /// panics nor changes.
 pub fn decode(data: &[u8]) {
     static DEVICE: OnceLock<Disk> = OnceLock::new();
+    static GROUP: OnceLock<(IdentityKeyPair, Group)> = OnceLock::new();
     if let Ok(bundle) = PreKeyBundle::decode(data) {
         assert_eq!(bundle.encode(), data);
     }
@@ -19,6 +21,17 @@ pub fn decode(data: &[u8]) {
     }
     if let Ok(identity) = IdentityKey::decode(data) {
         assert_eq!(identity.encode(), data);
+    }
+    // Commits and welcomes: nobody has signed these bytes for this identity.
+    let (own, group) = GROUP.get_or_init(|| {
+        let own = IdentityKeyPair::generate(&mut crate::rng(5));
+        let group = Group::create(&own, GroupPolicy::default(), &mut crate::rng(6)).expect("a good policy");
+        (own, group)
+    });
+    assert!(Group::join(own.public(), data, own.fingerprint(), crate::talk::NOW).is_err());
+    let mut changed = group.clone();
+    if !matches!(changed.receive(data, crate::talk::NOW), Ok(sceau::group::Received::Applied)) {
+        assert_eq!(&changed, group);
     }
     if Envelope::parse(data).is_ok() {
         let disk = DEVICE.get_or_init(|| Disk::of(&crate::Talk::confirmed(1).bob));
@@ -35,6 +48,9 @@ pub fn images(data: &[u8]) {
     }
     if let Ok(prekeys) = PreKeyStore::from_state(data) {
         assert_eq!(prekeys.to_state().expose(), data);
+    }
+    if let Ok(group) = Group::from_state(data) {
+        assert_eq!(group.to_state().expose(), data);
     }
     // Whose session it would be stands in front.
     if let Some((own, data)) = data.split_first_chunk()

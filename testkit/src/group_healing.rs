@@ -19,6 +19,13 @@ pub struct Healing {
     pub past: usize,
 }
 
+struct Thief {
+    device: Device,
+    since: usize,
+    last_read: usize,
+    unknown: Vec<Vec<u8>>,
+}
+
 /// Members speak in turn; at each of `thefts` instants the state of member 1 is stolen.
 pub fn measure(members: usize, policy: GroupPolicy, thefts: usize, patience: usize) -> Healing {
     let mut crowd = Crowd::new(members, 77);
@@ -27,12 +34,6 @@ pub fn measure(members: usize, policy: GroupPolicy, thefts: usize, patience: usi
     let adds: Vec<_> = (1..members).map(|party| GroupChange::Add(crowd.name(party), Role::Member)).collect();
     crowd.commit(0, &adds).expect("an admin adds");
     crowd.flush();
-    struct Thief {
-        device: Device,
-        since: usize,
-        last_read: usize,
-        unknown: Vec<Vec<u8>>,
-    }
     let (mut thieves, mut past): (Vec<Thief>, usize) = (Vec::new(), 0);
     let warm_up = 2 * members;
     let mut history: Vec<Vec<u8>> = Vec::new();
