@@ -88,7 +88,7 @@ pub const MAX_WAITING: usize = 8;
 pub(crate) const MAX_WAITING_UNKNOWN: usize = 4_096;
 
 /// Groups of one device: each costs a roster.
-pub const MAX_GROUPS: usize = 4_096;
+pub const MAX_GROUPS: usize = 1_024;
 
 /// Bytes of envelopes for single members of a group that are made at once, but for the last of them; the rest stays owed.
 pub const MAX_GROUP_BATCH: usize = 64 << 20;

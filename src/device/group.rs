@@ -259,11 +259,10 @@ impl Device {
         roster.member(me).ok_or(GroupError::NotMember)?;
         let (epoch, transcript) = (roster.epoch(), roster.transcript());
         let mut debts = self.debts.get(&group).cloned().unwrap_or_default();
-        let usable = self.own_chains.get(&group).is_some_and(|chain| {
-            roster.transcript_at(chain.epoch) == Some(chain.transcript)
-                && roster.may_speak(chain.epoch, epoch)
-                && !chain.is_due(roster.policy(), now)
-        });
+        let usable = self
+            .own_chains
+            .get(&group)
+            .is_some_and(|chain| chain.is_live(roster) && !chain.is_due(roster.policy(), now));
         if usable {
             return Ok((None, debts));
         }

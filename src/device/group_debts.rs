@@ -203,7 +203,8 @@ fn payment<'c>(
     }
     if core::mem::take(&mut debt.announce)
         && group.member(member).is_some()
-        && let Some(chain) = own.filter(|chain| group.transcript_at(chain.epoch) == Some(chain.transcript))
+        // One that may not speak any more is not worth having: its successor will be owed to everyone.
+        && let Some(chain) = own.filter(|chain| chain.is_live(group))
     {
         let content = announcement.get_or_insert_with(|| {
             let mut out = state::image(Announcement::LEN);

@@ -1,13 +1,14 @@
 //! Sender chains: one for each sender, signed with a key made for that chain alone. docs/PROTOCOL.md, "Sender chains".
 //!
-//! Two types, here the sending one, so that a receiving chain can't seal. Knows chains and envelopes; neither rosters nor sessions: what a
-//! message is bound to of a roster comes in as an epoch and its hash.
+//! Two types, here the sending one, so that a receiving chain can't seal. Knows chains, envelopes and what a roster
+//! remembers of its epochs; no sessions.
 
 use crate::codec::{Reader, Write};
 use crate::crypto::aead::NONCE_LEN;
 use crate::crypto::kdf;
 use crate::crypto::sign::{self, SignPrivate};
 use crate::error::{DecodeError, SealError};
+use crate::group::Group;
 use crate::keys::{Fingerprint, UnixTime};
 use crate::labels::Label;
 use crate::limits::MAX_CHAIN_LEN;
@@ -102,6 +103,11 @@ impl OwnChain {
         let (verify, keys) = (sign.public(), ChainKeys::derive(&secret, &context));
         let chain_key = Secret::new(&chain_key);
         Self { group, own, epoch, transcript, sign, verify, context, keys, chain_key, n: 0, began: now }
+    }
+
+    /// Whether it began under the history of this roster, and nothing has ended it.
+    pub(crate) fn is_live(&self, group: &Group) -> bool {
+        group.transcript_at(self.epoch) == Some(self.transcript) && group.may_speak(self.epoch, group.epoch())
     }
 
     /// Whether the group's policy asks for a new one.
