@@ -164,3 +164,46 @@ impl Waiting {
         if count == 0 || waiting.0.len() != count { Err(DecodeError::Invalid) } else { Ok(waiting) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn early(kind: PayloadKind, group: u8, content: u8) -> Early {
+        Early { group: GroupId::from_bytes([group; 32]), kind, bytes: guard(vec![content; 5]) }
+    }
+
+    #[test]
+    fn few_of_a_peer_wait_and_the_newest_stay() {
+        let mut waiting = Waiting::default();
+        for content in 0..20 {
+            assert!(waiting.keep(early(PayloadKind::Roster, 1, content)));
+            assert!(!waiting.keep(early(PayloadKind::Roster, 1, content)), "kept once");
+            waiting.keep(early(PayloadKind::Announcement, 1, content));
+            waiting.keep(early(PayloadKind::Announcement, content, 100 + content));
+        }
+        let of = |kind| waiting.0.iter().filter(|kept| kept.kind == kind).map(|kept| kept.bytes[0]).collect::<Vec<_>>();
+        assert_eq!(of(PayloadKind::Roster), (12..20).collect::<Vec<_>>());
+        assert_eq!(of(PayloadKind::Announcement).len(), MAX_WAITING);
+        let of_one = waiting.0.iter().filter(|kept| kept.group == GroupId::from_bytes([1; 32]));
+        assert_eq!(of_one.filter(|kept| kept.kind == PayloadKind::Announcement).count(), 1, "one for a group");
+        let mut out = crate::state::image(waiting.state_len());
+        waiting.write(&mut out);
+        assert_eq!(out.len(), waiting.state_len());
+        let restored = Reader::whole(&out, Waiting::read).unwrap();
+        assert_eq!(restored.0.len(), waiting.0.len());
+    }
+
+    #[test]
+    fn debts_are_canonical() {
+        let mut debts = Debts::default();
+        debts.owe(Fingerprint::from_bytes([2; 32]), |debt| debt.commits_after = Some(0));
+        debts.owe(Fingerprint::from_bytes([1; 32]), |debt| debt.announce = true);
+        debts.owe(Fingerprint::from_bytes([3; 32]), |_| {});
+        let mut out = crate::state::image(debts.state_len());
+        debts.write(&mut out);
+        assert_eq!(out.len(), debts.state_len());
+        assert_eq!(Reader::whole(&out, Debts::read).unwrap(), debts);
+    }
+}
