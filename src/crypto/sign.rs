@@ -1,7 +1,8 @@
 //! Ed25519 (RFC 8032), strict verification: canonical encodings, no keys or nonces of small order.
 
 use crate::crypto::counted;
-use crate::secret::{Secret, guarded};
+use crate::secret::guarded;
+use alloc::boxed::Box;
 use core::fmt;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use rand_core::CryptoRng;
@@ -11,8 +12,8 @@ pub(crate) const VERIFY_LEN: usize = 32;
 /// Length of a signature.
 pub(crate) const SIGNATURE_LEN: usize = 64;
 
-/// A signing key: the 32-byte seed of RFC 8032.
-pub(crate) struct SignPrivate(Secret<32>);
+/// A signing key: the 32-byte seed of RFC 8032, with its public key, which each signature needs. The crate wipes it.
+pub(crate) struct SignPrivate(Box<SigningKey>);
 
 impl SignPrivate {
     /// Draws 32 bytes.
@@ -23,20 +24,20 @@ impl SignPrivate {
     }
 
     pub(crate) fn from_bytes(bytes: &[u8; 32]) -> Self {
-        Self(Secret::new(bytes))
+        Self(Box::new(SigningKey::from_bytes(bytes)))
     }
 
     pub(crate) fn expose(&self) -> &[u8; 32] {
-        self.0.expose()
+        self.0.as_bytes()
     }
 
     pub(crate) fn public(&self) -> [u8; VERIFY_LEN] {
-        SigningKey::from_bytes(self.0.expose()).verifying_key().to_bytes()
+        self.0.verifying_key().to_bytes()
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_LEN] {
         counted!(sign);
-        SigningKey::from_bytes(self.0.expose()).sign(message).to_bytes()
+        self.0.sign(message).to_bytes()
     }
 }
 
