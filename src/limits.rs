@@ -81,14 +81,20 @@ pub const MAX_KEPT_EPOCHS: usize = 64;
 /// Receiving chains kept for one member of a group: the one in use and those whose late messages may come.
 pub const MAX_MEMBER_CHAINS: usize = 3;
 
-/// Commits, and announcements, of one peer that wait for what comes before them: the oldest go first.
+/// Commits of one peer and group that wait for what comes before them: the oldest go first.
 pub const MAX_WAITING: usize = 8;
+
+/// Commits, and announcements, of one peer that wait, over all groups.
+pub const MAX_WAITING_OF_PEER: usize = 32;
 
 /// Longest commit that is kept for a group that is not known yet: strangers can fill no disk with them.
 pub(crate) const MAX_WAITING_UNKNOWN: usize = 4_096;
 
 /// Groups of one device: each costs a roster.
 pub const MAX_GROUPS: usize = 1_024;
+
+/// Groups into which one peer can bring this device: those of which it is an admin. One peer can't use up all.
+pub const MAX_GROUPS_OF_PEER: usize = 64;
 
 /// Bytes of envelopes for single members of a group that are made at once, but for the last of them; the rest stays owed.
 pub const MAX_GROUP_BATCH: usize = 64 << 20;

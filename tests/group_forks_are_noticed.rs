@@ -304,3 +304,43 @@ fn steady_messages_write_one_small_record() {
         assert_eq!(written, [182, 231], "with {members} members");
     }
 }
+
+/// The removal of a member and a chain for it settle together, from what was waiting: it is out, holds no chain, and its
+/// records restore.
+#[test]
+fn waiting_removal_and_chain_leave_nothing_behind() {
+    let mut crowd = Crowd::together(3, 11);
+    let [one, two] = [1, 2].map(|party| crowd.name(party));
+    crowd.commit(0, &[GroupChange::SetRole(one, Role::Admin)]).unwrap();
+    let first = take(&mut crowd);
+    for flying in first.iter().filter(|flying| flying.to == 1) {
+        crowd.deliver(flying);
+    }
+    crowd.queue.clear();
+    crowd.say(1, b"in epoch 2").unwrap();
+    let chain = take(&mut crowd);
+    crowd.commit(0, &[GroupChange::Remove(two)]).unwrap();
+    let second = take(&mut crowd);
+    // The chain, then the removal, then the commit that both wait for.
+    for flying in chain.iter().chain(&second).chain(&first).filter(|flying| flying.to == 2) {
+        crowd.deliver(flying);
+    }
+    let (group, party) = (crowd.group(), &crowd.parties[2]);
+    let status = party.device.group(group).unwrap();
+    assert!(!status.member && status.chains == 0, "{:?}", party.events);
+    assert_eq!(Disk::of(&party.disk.restore()), party.disk);
+}
+
+/// A stranger's welcomes fill neither the device nor the place of others.
+#[test]
+fn one_peer_can_bring_a_device_into_few_groups_only() {
+    let mut crowd = Crowd::new(2, 12);
+    crowd.thorough = false;
+    for _ in 0..70 {
+        crowd.create(GroupPolicy::default());
+        let victim = crowd.name(1);
+        crowd.commit(0, &[GroupChange::Add(victim, Role::Member)]).unwrap();
+        crowd.flush();
+    }
+    assert_eq!(crowd.parties[1].device.groups().count(), sceau::limits::MAX_GROUPS_OF_PEER);
+}

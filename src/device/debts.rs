@@ -6,19 +6,21 @@ use crate::device::pending::Emptiness;
 use crate::error::DecodeError;
 use crate::group::GroupId;
 use crate::keys::Fingerprint;
-use crate::limits::{MAX_GROUP_MEMBERS, MAX_SEALED_LEN, MAX_WAITING};
+use crate::limits::{MAX_GROUP_MEMBERS, MAX_SEALED_LEN, MAX_WAITING, MAX_WAITING_OF_PEER};
 use crate::secret::{GuardedVec, guard};
 use crate::wire::payload::PayloadKind;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-/// What is owed to one member. Paid one message at a time, in the order of the fields.
+/// What is owed to one member. Paid one message at a time, the chain first, then in the order of the fields.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Debt {
     /// The welcome of the commit that began this epoch.
     pub(super) welcome: Option<u64>,
     /// The commits after this epoch.
     pub(super) commits_after: Option<u64>,
+    /// Whether the first of them is owed to someone whom only an outvoted commit had added.
+    pub(super) outvoted: bool,
     /// Our question for the commits after this epoch.
     pub(super) ask_after: Option<u64>,
     /// Our chain.
@@ -42,7 +44,7 @@ impl Debts {
     pub(super) fn owe(&mut self, member: Fingerprint, change: impl FnOnce(&mut Debt)) {
         let mut debt = self.0.remove(&member).unwrap_or_default();
         change(&mut debt);
-        if debt != Debt::default() {
+        if debt != Debt::default() && self.0.len() < Self::MAX {
             self.0.insert(member, debt);
         }
     }
@@ -51,11 +53,11 @@ impl Debts {
     const MAX: usize = 2 * MAX_GROUP_MEMBERS;
 
     pub(super) fn state_len(&self) -> usize {
-        self.0.len().saturating_mul(32 + 5 + 24).saturating_add(4)
+        self.0.len().saturating_mul(32 + 6 + 24).saturating_add(4)
     }
 
-    /// Writes `count(4) || (fingerprint(32) || (flag(1) || epoch(8), 0 without) three times || announce(1)
-    /// || acknowledge(1)) each`.
+    /// Writes `count(4) || (fingerprint(32) || (flag(1) || epoch(8), 0 without) three times || outvoted(1)
+    /// || announce(1) || acknowledge(1)) each`.
     pub(super) fn write(&self, out: &mut GuardedVec) {
         out.count(self.0.len());
         for (member, debt) in &self.0 {
@@ -64,6 +66,7 @@ impl Debts {
                 out.flag(epoch.is_some());
                 out.u64(epoch.unwrap_or(0));
             }
+            out.flag(debt.outvoted);
             out.flag(debt.announce);
             out.flag(debt.acknowledge);
         }
@@ -79,8 +82,8 @@ impl Debts {
                 if there || epoch == 0 { Ok(there.then_some(epoch)) } else { Err(DecodeError::Invalid) }
             };
             let (welcome, commits_after, ask_after) = (epoch()?, epoch()?, epoch()?);
-            let debt =
-                Debt { welcome, commits_after, ask_after, announce: reader.flag()?, acknowledge: reader.flag()? };
+            let (outvoted, announce, acknowledge) = (reader.flag()?, reader.flag()?, reader.flag()?);
+            let debt = Debt { welcome, commits_after, outvoted, ask_after, announce, acknowledge };
             let ascends = debts.last_key_value().is_none_or(|(last, _)| *last < member);
             if !ascends || debt == Debt::default() {
                 return Err(DecodeError::Invalid);
@@ -99,8 +102,8 @@ pub(super) struct Early {
     pub(super) bytes: GuardedVec,
 }
 
-/// What has come too early from one peer, the oldest first: at most [`MAX_WAITING`] of each kind, and one announcement
-/// for a group.
+/// What has come too early from one peer, the oldest first: at most [`MAX_WAITING`] commits and one announcement for a
+/// group, and [`MAX_WAITING_OF_PEER`] of each kind.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Waiting(pub(super) Vec<Early>);
 
@@ -113,16 +116,25 @@ impl Emptiness for Waiting {
 impl Waiting {
     /// Keeps one more, unless it is there; the oldest of its kind goes when there are too many.
     pub(super) fn keep(&mut self, early: Early) -> bool {
-        let same = |kept: &Early| kept.kind == early.kind && aead::equal(&kept.bytes, &early.bytes);
+        let same = |kept: &Early| {
+            kept.kind == early.kind && kept.group == early.group && aead::equal(&kept.bytes, &early.bytes)
+        };
         if self.0.iter().any(same) {
             return false;
         }
         if early.kind == PayloadKind::Announcement {
             self.0.retain(|kept| kept.kind != early.kind || kept.group != early.group);
         }
-        if self.0.iter().filter(|kept| kept.kind == early.kind).count() >= MAX_WAITING
-            && let Some(oldest) = self.0.iter().position(|kept| kept.kind == early.kind)
-        {
+        let alike = |kept: &Early| kept.kind == early.kind;
+        let of_group = |kept: &Early| alike(kept) && kept.group == early.group;
+        let oldest = if self.0.iter().filter(|kept| of_group(kept)).count() >= MAX_WAITING {
+            self.0.iter().position(of_group)
+        } else if self.0.iter().filter(|kept| alike(kept)).count() >= MAX_WAITING_OF_PEER {
+            self.0.iter().position(alike)
+        } else {
+            None
+        };
+        if let Some(oldest) = oldest {
             self.0.remove(oldest);
         }
         self.0.push(early);
@@ -150,7 +162,7 @@ impl Waiting {
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut waiting = Self::default();
-        let count = reader.count(2 * MAX_WAITING)?;
+        let count = reader.count(2 * MAX_WAITING_OF_PEER)?;
         for _ in 0..count {
             let group = GroupId::read(reader)?;
             let kind = match reader.u8()? {
@@ -181,12 +193,14 @@ mod tests {
             assert!(waiting.keep(early(PayloadKind::Roster, 1, content)));
             assert!(!waiting.keep(early(PayloadKind::Roster, 1, content)), "kept once");
             waiting.keep(early(PayloadKind::Announcement, 1, content));
-            waiting.keep(early(PayloadKind::Announcement, content, 100 + content));
+            for group in 0..40 {
+                waiting.keep(early(PayloadKind::Announcement, 2 + group, 100 + content));
+            }
         }
         let of = |kind| waiting.0.iter().filter(|kept| kept.kind == kind).map(|kept| kept.bytes[0]).collect::<Vec<_>>();
         assert_eq!(of(PayloadKind::Roster), (12..20).collect::<Vec<_>>());
-        assert_eq!(of(PayloadKind::Announcement).len(), MAX_WAITING);
-        let of_one = waiting.0.iter().filter(|kept| kept.group == GroupId::from_bytes([1; 32]));
+        assert_eq!(of(PayloadKind::Announcement).len(), MAX_WAITING_OF_PEER);
+        let of_one = waiting.0.iter().filter(|kept| kept.group == GroupId::from_bytes([41; 32]));
         assert_eq!(of_one.filter(|kept| kept.kind == PayloadKind::Announcement).count(), 1, "one for a group");
         let mut out = crate::state::image(waiting.state_len());
         waiting.write(&mut out);

@@ -131,7 +131,8 @@ pub enum GroupEvent {
     /// It builds on a commit that has not come. It is kept, and the missing one asked for.
     Waiting,
     /// The member's roster is another than this device's. Both are told each other's commits; if that does not mend it,
-    /// people must: one of the two was told something else by someone who may change the roster.
+    /// people must: one of the two was told something else by someone who may change the roster, or was away for too many
+    /// commits. It forgets the group ([`crate::Device::forget_group`]) and is removed and added again.
     Fork {
         /// The epoch at which they differ, or a later one.
         epoch: u64,

@@ -104,6 +104,11 @@ impl Device {
                 });
                 debt.announce = false;
             }
+            for name in &removed {
+                debts.owe(*name, |debt| {
+                    debt.commits_after = debt.commits_after.filter(|base| after.concerns(*name, *base));
+                });
+            }
             debts.0.retain(|_, debt| *debt != Debt::default());
         }
         if own_chain_stays {
@@ -177,30 +182,7 @@ fn payment<'c>(
     cache: &'c mut Cache,
 ) -> Option<(PayloadKind, &'c [u8])> {
     let Cache { welcome, commit, announcement, other } = cache;
-    if let Some(epoch) = debt.welcome.take() {
-        if epoch < group.epoch() {
-            debt.commits_after = Some(epoch);
-        }
-        if let Some(content) = cached(welcome, epoch, || group.welcome_of(epoch).map(|welcome| welcome.encode())) {
-            return Some((PayloadKind::Roster, content));
-        }
-        // Too many commits ago: it has to be added again.
-        *debt = Debt::default();
-        return None;
-    }
-    if let Some(after) = debt.commits_after.take()
-        && let Some((begins, made)) = group.commits_after(after).next()
-    {
-        // Whoever is put out learns that, and nothing of what comes after.
-        let more = begins < group.epoch() && !made.removes(member) && group.concerns(member, begins);
-        debt.commits_after = more.then_some(begins);
-        let encode = || Some(RosterMessage::Commit(group.id(), made.clone()).encode());
-        return cached(commit, begins, encode).map(|content| (PayloadKind::Roster, content));
-    }
-    if let Some(after) = debt.ask_after.take() {
-        *other = guard(Control::CommitsWanted(group.id(), after).encode());
-        return Some((PayloadKind::Control, other));
-    }
+    // First, so that a message sealed behind it can be read; a receiver keeps what comes too early.
     if core::mem::take(&mut debt.announce)
         && group.member(member).is_some()
         // One that may not speak any more is not worth having: its successor will be owed to everyone.
@@ -212,6 +194,33 @@ fn payment<'c>(
             out
         });
         return Some((PayloadKind::Announcement, content));
+    }
+    if let Some(epoch) = debt.welcome.take() {
+        if epoch < group.epoch() {
+            debt.commits_after = Some(epoch);
+        }
+        if let Some(content) = cached(welcome, epoch, || group.welcome_of(epoch).map(|welcome| welcome.encode())) {
+            return Some((PayloadKind::Roster, content));
+        }
+        // Too many commits ago: it has to be added again.
+        *debt = Debt::default();
+        return None;
+    }
+    let outvoted = core::mem::take(&mut debt.outvoted);
+    if let Some(after) = debt.commits_after.take()
+        && let Some((begins, made)) = group.commits_after(after).next()
+        // Whoever is out is told what put it out, and nothing of what comes after.
+        && (group.member(member).is_some()
+            || (begins == after.saturating_add(1) && (outvoted || group.concerns(member, after))))
+    {
+        let more = begins < group.epoch() && group.concerns(member, begins);
+        debt.commits_after = more.then_some(begins);
+        let encode = || Some(RosterMessage::Commit(group.id(), made.clone()).encode());
+        return cached(commit, begins, encode).map(|content| (PayloadKind::Roster, content));
+    }
+    if let Some(after) = debt.ask_after.take() {
+        *other = guard(Control::CommitsWanted(group.id(), after).encode());
+        return Some((PayloadKind::Control, other));
     }
     if core::mem::take(&mut debt.acknowledge) {
         *other = guard(Control::ChainReceived(group.id()).encode());

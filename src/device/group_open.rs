@@ -7,9 +7,9 @@ use crate::device::group_debts::{Moved, kept};
 use crate::device::pending::Change;
 use crate::device::{Device, peer::Peer};
 use crate::error::OpenError;
-use crate::group::{ChainId, Group, GroupId, MemberChain, Received};
+use crate::group::{ChainId, Group, GroupId, Received, Role};
 use crate::keys::{Fingerprint, UnixTime};
-use crate::limits::{MAX_GROUPS, MAX_KEPT_COMMITS, MAX_MEMBER_CHAINS, MAX_WAITING_UNKNOWN};
+use crate::limits::{MAX_GROUPS, MAX_GROUPS_OF_PEER, MAX_KEPT_COMMITS, MAX_WAITING_UNKNOWN};
 use crate::message::Opening;
 use crate::session::GroupContent;
 use crate::wire::payload::PayloadKind;
@@ -20,9 +20,9 @@ use alloc::vec::Vec;
 
 /// What one group message, or one piece of news, changes.
 #[derive(Default)]
-struct Plan {
-    changes: Vec<Change>,
-    notices: Vec<Notice>,
+pub(super) struct Plan {
+    pub(super) changes: Vec<Change>,
+    pub(super) notices: Vec<Notice>,
 }
 
 impl Device {
@@ -127,9 +127,7 @@ impl Device {
         plan: &mut Plan,
     ) -> Result<GroupEvent, OpenError> {
         let Some(before) = self.groups.get(&id) else {
-            if bytes.len() <= MAX_WAITING_UNKNOWN {
-                self.keep_early(from, id, PayloadKind::Roster, bytes, plan);
-            }
+            self.keep_early(from, id, PayloadKind::Roster, bytes, plan);
             return Ok(GroupEvent::Waiting);
         };
         let mut after = before.clone();
@@ -176,24 +174,26 @@ impl Device {
             if known.transcript_at(group.epoch()) == Some(group.transcript()) {
                 return Ok(GroupEvent::Known);
             }
-            // Who is in already follows only an admin of the roster that it knows, and only forwards.
+            // Who is in already follows commits. Only a newcomer whose own welcome may have been outvoted takes another,
+            // from an admin whom it knows.
             let me_in = known.member(self.fingerprint()).is_some();
-            let admin = known.member(from).is_some_and(|member| member.role() == crate::group::Role::Admin);
-            if group.epoch() < known.epoch() || (me_in && !admin) {
+            if group.epoch() < known.epoch() || (me_in && !(known.is_new() && is_admin(known, from))) {
                 return Ok(self.fork(known, from, group.epoch(), group.transcript(), plan));
             }
             plan.changes.extend(self.without_chains(id));
-        } else if self.groups.len() >= MAX_GROUPS {
+        } else if self.groups.len() >= MAX_GROUPS
+            || self.groups.values().filter(|group| is_admin(group, from)).count() >= MAX_GROUPS_OF_PEER
+        {
             return Ok(GroupEvent::Refused);
         }
         let settled = self.settle_waiting(&mut group, now, plan);
         let mut debts = Debts::default();
         self.accept_chains(id, settled, now, true, &mut debts, plan);
         plan.changes.push(Change::Debts(id, debts));
-        let epoch = group.epoch();
+        let (epoch, is_in) = (group.epoch(), group.member(self.fingerprint()).is_some());
         plan.changes.push(Change::Group(id, Some(Box::new(group))));
         plan.notices.push(Notice::NewChain(from));
-        Ok(GroupEvent::Joined { epoch })
+        if is_in { Ok(GroupEvent::Joined { epoch }) } else { Ok(GroupEvent::Refused) }
     }
 
     /// A group's roster has become another one; more may follow from what was waiting for it.
@@ -218,8 +218,12 @@ impl Device {
                 .commits_after(0)
                 .find(|(begins, _)| after.transcript_at(*begins) != before.transcript_at(*begins));
             let base = base.map(|(begins, _)| begins.saturating_sub(1));
-            for name in removed.iter().filter(|name| **name != self.fingerprint()) {
-                debts.owe(*name, |debt| debt.commits_after = base);
+            // Who was never welcomed has nothing to unlearn.
+            let unwelcomed = |name| {
+                self.debts.get(&id).and_then(|debts| debts.0.get(name)).is_some_and(|debt| debt.welcome.is_some())
+            };
+            for name in removed.iter().filter(|name| **name != self.fingerprint() && !unwelcomed(*name)) {
+                debts.owe(*name, |debt| (debt.commits_after, debt.outvoted) = (base, base.is_some()));
             }
         }
         self.accept_chains(id, settled, now, false, &mut debts, plan);
@@ -236,7 +240,7 @@ impl Device {
 
     /// Tries what was waiting for a group, as long as it gets on, and takes it out.
     fn settle_waiting(&self, group: &mut Group, now: UnixTime, plan: &mut Plan) -> Vec<(Fingerprint, Announcement)> {
-        let id = group.id();
+        let (id, me) = (group.id(), self.fingerprint());
         let mut waiting: BTreeMap<Fingerprint, Waiting> = BTreeMap::new();
         waiting.extend(
             self.waiting.iter().filter(|(_, kept)| kept.concerns(id)).map(|(peer, kept)| (*peer, kept.clone())),
@@ -269,6 +273,10 @@ impl Device {
                 let Ok(announced) = Reader::whole(&early.bytes, Announcement::read) else { return false };
                 let known = group.transcript_at(announced.epoch);
                 if known == Some(announced.transcript) && group.member(*peer).is_some() {
+                    if group.member(me).is_none() {
+                        // Out again by a commit that was waiting too: no chain is for this device.
+                        return false;
+                    }
                     announcements.push((*peer, announced));
                     return false;
                 }
@@ -281,14 +289,26 @@ impl Device {
     }
 
     /// Keeps what came too early; whether it was not there yet.
-    fn keep_early(&self, from: Fingerprint, group: GroupId, kind: PayloadKind, bytes: &[u8], plan: &mut Plan) -> bool {
+    pub(super) fn keep_early(
+        &self,
+        from: Fingerprint,
+        group: GroupId,
+        kind: PayloadKind,
+        bytes: &[u8],
+        plan: &mut Plan,
+    ) -> bool {
+        // Strangers fill no disk.
+        let is_member = self.groups.get(&group).is_some_and(|group| group.member(from).is_some());
+        if !is_member && bytes.len() > MAX_WAITING_UNKNOWN {
+            return false;
+        }
         let mut waiting = self.waiting.get(&from).cloned().unwrap_or_default();
         let is_new = waiting.keep(Early { group, kind, bytes: kept(bytes) });
         plan.changes.push(Change::Waiting(from, waiting));
         is_new
     }
 
-    fn owe(
+    pub(super) fn owe(
         &self,
         group: GroupId,
         member: Fingerprint,
@@ -302,7 +322,14 @@ impl Device {
     }
 
     /// Two rosters: each side is given the other's commits.
-    fn fork(&self, group: &Group, from: Fingerprint, epoch: u64, theirs: [u8; 32], plan: &mut Plan) -> GroupEvent {
+    pub(super) fn fork(
+        &self,
+        group: &Group,
+        from: Fingerprint,
+        epoch: u64,
+        theirs: [u8; 32],
+        plan: &mut Plan,
+    ) -> GroupEvent {
         if group.member(from).is_some() {
             let oldest = group.commits_after(0).next().map(|(begins, _)| begins.saturating_sub(1));
             let depth = u64::try_from(MAX_KEPT_COMMITS).unwrap_or(u64::MAX);
@@ -313,103 +340,8 @@ impl Device {
         }
         GroupEvent::Fork { epoch, ours: group.transcript_at(epoch).unwrap_or([0; 32]), theirs }
     }
+}
 
-    // --- Chains ------------------------------------------------------------------------------------------------------
-
-    fn plan_announcement(
-        &self,
-        from: Fingerprint,
-        announced: &Announcement,
-        bytes: &[u8],
-        now: UnixTime,
-        plan: &mut Plan,
-    ) -> GroupEvent {
-        let id = announced.group;
-        let Some(group) = self.groups.get(&id) else {
-            self.keep_early(from, id, PayloadKind::Announcement, bytes, plan);
-            return GroupEvent::Waiting;
-        };
-        let me_in = group.member(self.fingerprint()).is_some();
-        match group.transcript_at(announced.epoch) {
-            Some(hash) if hash != announced.transcript => {
-                // This device may be the one that has to change its mind.
-                self.keep_early(from, id, PayloadKind::Announcement, bytes, plan);
-                self.fork(group, from, announced.epoch, announced.transcript, plan)
-            }
-            None if announced.epoch > group.epoch() => {
-                self.keep_early(from, id, PayloadKind::Announcement, bytes, plan);
-                if group.member(from).is_some() {
-                    self.owe(id, from, plan, |debt| debt.ask_after = Some(group.epoch()));
-                }
-                GroupEvent::Waiting
-            }
-            Some(_) if me_in && group.member(from).is_some() => {
-                let mut debts = self.debts.get(&id).cloned().unwrap_or_default();
-                let chain = MemberChain::accept(from, announced, 0);
-                if self.chains.contains_key(&chain.id) {
-                    return GroupEvent::Known;
-                }
-                let copy = Reader::whole(bytes, Announcement::read);
-                let announced = copy.into_iter().map(|announced| (from, announced)).collect();
-                self.accept_chains(id, announced, now, false, &mut debts, plan);
-                plan.changes.push(Change::Debts(id, debts));
-                plan.notices.push(Notice::GroupOwed(id));
-                GroupEvent::ChainAnnounced
-            }
-            // It may not know yet that it is out.
-            Some(_) if group.concerns(from, announced.epoch) => {
-                self.owe(id, from, plan, |debt| debt.commits_after = Some(announced.epoch));
-                GroupEvent::Refused
-            }
-            _ => GroupEvent::Refused,
-        }
-    }
-
-    /// Begins chains of members; the ones before them go on for a while. `afresh`: all older ones are being wiped.
-    fn accept_chains(
-        &self,
-        group: GroupId,
-        announcements: Vec<(Fingerprint, Announcement)>,
-        now: UnixTime,
-        afresh: bool,
-        debts: &mut Debts,
-        plan: &mut Plan,
-    ) {
-        for (from, announced) in announcements {
-            let mut earlier: Vec<&MemberChain> = Vec::new();
-            if !afresh {
-                let chains = self.chains_of_member(group, from).filter_map(|id| self.chains.get(&id));
-                earlier.extend(chains.map(|chain| &**chain));
-                earlier.sort_by_key(|chain| chain.number);
-            }
-            let number = earlier.last().map_or(0, |last| last.number.saturating_add(1));
-            let chain = MemberChain::accept(from, &announced, number);
-            if earlier.iter().any(|known| known.id == chain.id) {
-                continue;
-            }
-            let surplus = earlier.len().saturating_add(1).saturating_sub(MAX_MEMBER_CHAINS);
-            for (index, old) in earlier.iter().enumerate() {
-                if index < surplus {
-                    plan.changes.push(Change::Chain(old.id, None));
-                } else if old.replaced.is_none() {
-                    plan.changes.push(Change::ChainReplaced(old.id, Some(now)));
-                }
-            }
-            plan.changes.push(Change::Chain(chain.id, Some(Box::new(chain))));
-            plan.notices.push(Notice::NewChain(from));
-            debts.owe(from, |debt| debt.acknowledge = true);
-        }
-    }
-
-    /// Chains that have had their time: replaced, or ended by a commit, long enough ago.
-    pub(super) fn faded_chains(&self, now: UnixTime) -> impl Iterator<Item = ChainId> {
-        let over = move |since: UnixTime| now > since.plus(self.policy.fading);
-        self.chains
-            .iter()
-            .filter(move |(_, chain)| {
-                let ended = self.groups.get(&chain.group).and_then(|group| group.ended_after(chain.epoch));
-                chain.replaced.is_some_and(over) || ended.is_some_and(over)
-            })
-            .map(|(id, _)| *id)
-    }
+fn is_admin(group: &Group, peer: Fingerprint) -> bool {
+    group.member(peer).is_some_and(|member| member.role() == Role::Admin)
 }

@@ -7,6 +7,7 @@
 mod debts;
 mod event;
 mod group;
+mod group_chains;
 mod group_debts;
 mod group_open;
 mod group_records;

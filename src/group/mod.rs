@@ -21,6 +21,7 @@
 //! ```
 
 mod chain;
+mod history;
 mod image;
 mod member;
 mod roster;

@@ -241,6 +241,11 @@ impl Group {
         if !leaves && signer.role() != Role::Admin {
             return Err(GroupError::NotAllowed);
         }
+        // A newcomer takes a welcome from an admin only.
+        let adds = commit.changes.iter().any(|change| matches!(change, RosterChange::Add(..)));
+        if adds && commit.changes.contains(&RosterChange::SetRole(commit.signer, Role::Member)) {
+            return Err(GroupError::NotAllowed);
+        }
         let mut changed: BTreeMap<Fingerprint, Option<Member>> = BTreeMap::new();
         let mut count = present.members.len();
         let mut policy_changed = false;
@@ -318,7 +323,7 @@ impl Group {
     }
 
     /// Takes the last step back.
-    fn undo(&mut self) -> Option<Step> {
+    pub(super) fn undo(&mut self) -> Option<Step> {
         let step = self.steps.pop_back()?;
         self.epochs.pop_back();
         self.roster.epoch = self.roster.epoch.saturating_sub(1);
@@ -378,61 +383,6 @@ impl Group {
         let ended_chains = commit.ends_chains().then_some(now);
         let epochs = VecDeque::from([Epoch { transcript, ended_chains }]);
         Ok(Self { roster, epochs, steps: VecDeque::new(), welcomed_after: Some(commit.extends) })
-    }
-
-    // --- What is remembered ----------------------------------------------------------------------------------------
-
-    fn first_epoch(&self) -> u64 {
-        let before = u64::try_from(self.epochs.len().saturating_sub(1)).unwrap_or(u64::MAX);
-        self.roster.epoch.saturating_sub(before)
-    }
-
-    /// The transcript hash of an epoch, while it is remembered.
-    pub fn transcript_at(&self, epoch: u64) -> Option<[u8; 32]> {
-        let index = usize::try_from(epoch.checked_sub(self.first_epoch())?).ok()?;
-        self.epochs.get(index).map(|epoch| epoch.transcript)
-    }
-
-    /// When the first commit after an epoch came that ended every chain.
-    pub(crate) fn ended_after(&self, epoch: u64) -> Option<UnixTime> {
-        self.first_end(epoch).map(|(_, at)| at)
-    }
-
-    /// Whether a chain of one epoch may speak in a later one: nothing that ended every chain lies between, and the chain's
-    /// epoch is still remembered.
-    pub(crate) fn may_speak(&self, chain_epoch: u64, epoch: u64) -> bool {
-        (self.first_epoch()..=epoch).contains(&chain_epoch)
-            && self.first_end(chain_epoch).is_none_or(|(end, _)| epoch < end)
-    }
-
-    fn first_end(&self, after: u64) -> Option<(u64, UnixTime)> {
-        let numbered = (self.first_epoch()..).zip(&self.epochs);
-        numbered.filter(|(number, _)| *number > after).find_map(|(number, epoch)| Some((number, epoch.ended_chains?)))
-    }
-
-    /// The commits after an epoch that are kept, the earliest first, with the epochs they begin.
-    pub(crate) fn commits_after(&self, epoch: u64) -> impl Iterator<Item = (u64, &RosterCommit)> {
-        let count = u64::try_from(self.steps.len()).unwrap_or(u64::MAX);
-        let first = self.roster.epoch.saturating_sub(count).saturating_add(1);
-        (first..)
-            .zip(&self.steps)
-            .filter(move |(begins, _)| *begins > epoch)
-            .map(|(begins, step)| (begins, &step.commit))
-    }
-
-    /// Whether a peer may be told the kept commits after an epoch: a member, or whom one of them puts out.
-    pub(crate) fn concerns(&self, peer: Fingerprint, after: u64) -> bool {
-        self.member(peer).is_some() || self.commits_after(after).any(|(_, commit)| commit.removes(peer))
-    }
-
-    /// The welcome that belongs to the commit that began an epoch, as long as it can be undone.
-    pub(crate) fn welcome_of(&self, epoch: u64) -> Option<RosterMessage> {
-        let mut then = self.clone();
-        while then.epoch() > epoch {
-            then.undo()?;
-        }
-        let commit = then.steps.pop_back()?.commit;
-        Some(RosterMessage::Welcome(commit, then.roster))
     }
 }
 
