@@ -325,7 +325,7 @@ impl RosterCommit {
 ///
 /// ```text
 /// 1 || group id(32) || commit                                    a commit, from any member
-/// 2 || hash that the commit extends is in it || commit || roster   a welcome, from the commit's signer
+/// 2 || commit || roster                                           a welcome, from the commit's signer
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RosterMessage {
