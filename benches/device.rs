@@ -65,7 +65,7 @@ fn groups(c: &mut Criterion) {
     let policy = GroupPolicy { max_messages: 1 << 30, max_age: u64::MAX };
     let committed = alice.device.commit_group(group, &[GroupChange::SetPolicy(policy)], now, rng).expect("an admin");
     let to_bob = bob.device.fingerprint();
-    for sent in done(committed).envelopes.iter().filter(|sent| sent.to == to_bob) {
+    for sent in done(committed).deliveries.iter().filter(|sent| sent.to == to_bob) {
         done(bob.device.open(&sent.envelope, now).expect("a commit"));
     }
     c.bench_function("group/seal/256B", |b| {

@@ -5,7 +5,7 @@
 
 #![allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "an example: numbers of its own making")]
 
-use sceau::device::{GroupChange, GroupCommitted, GroupEnvelope};
+use sceau::device::{Delivery, GroupChange, GroupCommitted};
 use sceau::group::{GroupPolicy, Role};
 use sceau::limits::MAX_GROUP_CHANGES;
 use sceau::rand_core::{CryptoRng, Rng as _};
@@ -52,8 +52,8 @@ struct World {
 
 impl World {
     /// Gives the sampled members what is for them.
-    fn hand_out(&mut self, envelopes: &[GroupEnvelope]) {
-        for GroupEnvelope { to, envelope, .. } in envelopes {
+    fn hand_out(&mut self, envelopes: &[Delivery]) {
+        for Delivery { to, envelope, .. } in envelopes {
             if let Some(device) = self.sampled.get_mut(to)
                 && let Ok(pending) = device.open(envelope, NOW)
             {
@@ -65,9 +65,9 @@ impl World {
     /// Seals what is owed until nothing is; only the sealing is timed.
     fn pay(&mut self, first: GroupCommitted, cost: &mut Cost, rng: &mut dyn CryptoRng) -> Result<(), Box<dyn Error>> {
         let mut committed = first;
-        while !committed.envelopes.is_empty() {
-            cost.bytes += committed.envelopes.iter().map(|envelope| envelope.envelope.len()).sum::<usize>();
-            self.hand_out(&committed.envelopes);
+        while !committed.deliveries.is_empty() {
+            cost.bytes += committed.deliveries.iter().map(|envelope| envelope.envelope.len()).sum::<usize>();
+            self.hand_out(&committed.deliveries);
             let start = Instant::now();
             committed = done(self.founder.seal_group_owed(self.group, NOW, rng)?);
             cost.time += start.elapsed();
@@ -142,7 +142,7 @@ fn measure(members: usize) -> Result<(), Box<dyn Error>> {
         let start = Instant::now();
         let sealed = done(world.founder.seal_group(group, &content, NOW, &mut rng)?);
         sealing += start.elapsed();
-        assert!(sealed.envelopes.is_empty());
+        assert!(sealed.deliveries.is_empty());
         opening += world.open(&sealed.envelope)?;
     }
     let add = if members < 10_000 {

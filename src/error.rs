@@ -74,6 +74,8 @@ pub enum SealError {
     ChainExhausted,
     /// Nothing is owed under this id: it was sealed already, or has lost its purpose.
     NothingOwed,
+    /// A group has moved on too far for this member's welcome: remove it and add it again.
+    WelcomeGone,
     /// The bundle can't be used.
     Bundle(PreKeyError),
     /// The introduction could not be made.
@@ -149,6 +151,20 @@ pub enum GroupError {
     Seal(SealError),
 }
 
+/// Why an attachment was not sealed or opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AttachmentError {
+    /// Longer than [`crate::limits::MAX_ATTACHMENT`], or than this machine's memory.
+    TooLong,
+    /// A chunk, or the whole, is not as long as it must be: cut, extended, or given in other pieces.
+    WrongLength,
+    /// Damaged, changed, moved, or not the ciphertext that was named. Fetch it again; if that does not help, drop it.
+    Rejected,
+    /// The last chunk has not come yet.
+    Unfinished,
+}
+
 /// Why stored state was not restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -207,6 +223,7 @@ display! {
         Self::TooLong => "too long for one message",
         Self::ChainExhausted => "the sending chain is at its end",
         Self::NothingOwed => "nothing is owed under this id",
+        Self::WelcomeGone => "the welcome can't be told any more",
         Self::Bundle(_) => "the bundle can't be used",
         Self::Handshake(HandshakeError::WeakKey) => "the bundle has a weak key",
         Self::Handshake(HandshakeError::RankExhausted) => "no higher rank exists for this peer's sessions",
@@ -239,6 +256,12 @@ display! {
         Self::Signature => "the signature does not verify",
         Self::Malformed => "not of this group, or not for this identity",
         Self::Seal(_) => "no message could be sealed",
+    }
+    AttachmentError {
+        Self::TooLong => "too long for an attachment",
+        Self::WrongLength => "an attachment's chunk of a wrong length",
+        Self::Rejected => "damaged, or another attachment",
+        Self::Unfinished => "the attachment's last chunk is missing",
     }
     StateError {
         Self::Malformed(_) => "not the image of a state",

@@ -169,6 +169,21 @@ impl DhKeyPair {
     }
 }
 
+/// Where messages of one chain can be left and fetched: 32 bytes that both sides compute and nobody else can, another one
+/// after each turn of the conversation. Two of them show no relation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MailboxAddress(pub(crate) [u8; Self::LEN]);
+
+impl MailboxAddress {
+    /// Length in bytes.
+    pub const LEN: usize = 32;
+
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+}
+
 /// The name of a session on the device that stores it: the first 16 bytes of a hash of its context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId([u8; Self::LEN]);

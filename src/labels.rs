@@ -54,6 +54,8 @@ labels! {
     HeaderKey = "header key",
     /// EXPAND: a chain's tag key.
     TagKey = "tag key",
+    /// EXPAND: a chain's mailbox address.
+    Mailbox = "mailbox",
     /// SHA-256: an offered KEM key's short name.
     KemOfferId = "kem offer id",
     /// SHA-256: a KEM ciphertext's short name.
@@ -68,6 +70,8 @@ labels! {
     Roster = "roster",
     /// Ed25519: a roster commit.
     RosterCommit = "commit to a roster",
+    /// SHA-256: a commit's name.
+    CommitId = "id of a commit",
     /// SHA-256: which of two commits for one roster goes first.
     CommitOrder = "order of commits",
     /// SHA-256: what a sender chain's keys are bound to.
@@ -80,6 +84,8 @@ labels! {
     GroupMessage = "group message",
     /// SHA-256: a group message's payload, which is signed.
     GroupPayload = "group payload",
+    /// STREAM: a chunk of an attachment.
+    Attachment = "attachment",
     /// HMAC: a record's key in the embedder's store.
     RecordKey = "record key",
 }

@@ -25,6 +25,7 @@ mod secret;
 mod state;
 mod wire;
 
+pub mod attachment;
 pub mod device;
 pub mod error;
 pub mod group;
@@ -32,10 +33,11 @@ pub mod limits;
 pub mod prekey;
 pub mod session;
 
+pub use attachment::Attachment;
 pub use device::{Changes, Device, Event, Notice, Opened, Pending, Policy, Record, RecordKey, Search};
 pub use group::GroupId;
 pub use identity::IdentityKeyPair;
-pub use keys::{Fingerprint, IdentityKey, SessionId, UnixTime};
+pub use keys::{Fingerprint, IdentityKey, MailboxAddress, SessionId, UnixTime};
 pub use padding::Padding;
 pub use rand_core;
 pub use state::Image;

@@ -98,3 +98,17 @@ pub const MAX_GROUPS_OF_PEER: usize = 64;
 
 /// Bytes of envelopes for single members of a group that are made at once, but for the last of them; the rest stays owed.
 pub const MAX_GROUP_BATCH: usize = 64 << 20;
+
+/// Longest attachment, 1 TiB: far below what one key may encrypt, and 2^24 chunks.
+pub const MAX_ATTACHMENT: u64 = 1 << 40;
+
+/// Mailboxes to listen on for one session: the next, the current and the previous chain's, and five older ones of which
+/// messages are missing.
+pub const MAX_MAILBOXES: usize = 8;
+
+/// Longest commit or welcome that is sealed for each member by itself; a longer one is encrypted once, and each member gets
+/// its key. A roster of about 220 members: below that, all welcomes together stay under 4 MB.
+pub const MAX_INLINE_ROSTER: usize = 16_384;
+
+/// Longest commit or welcome that is taken as an attachment: the largest roster with the largest commit.
+pub(crate) const MAX_ATTACHED_ROSTER: u64 = 1 << 20;

@@ -49,6 +49,20 @@ fn concat<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
     whole
 }
 
+/// A message to seal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outbound<'a> {
+    pub(crate) kind: PayloadKind,
+    pub(crate) content: &'a [u8],
+}
+
+#[cfg(test)]
+impl<'a> Outbound<'a> {
+    pub(crate) fn text(content: &'a [u8]) -> Self {
+        Self { kind: PayloadKind::Application, content }
+    }
+}
+
 /// What a message is sealed with.
 pub(crate) struct Sealing<'a> {
     pub(crate) message_key: &'a [u8; 32],

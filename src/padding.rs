@@ -47,11 +47,21 @@ pub(crate) fn is_bucket(len: usize) -> bool {
 /// Padmé (Nikitin et al., "Reducing metadata leakage from encrypted files and communication with PURBs", 2019): keep as
 /// many leading bits of the length as its exponent's own length, round up the rest.
 fn padme(len: usize) -> usize {
+    let wide = u64::try_from(len).unwrap_or(u64::MAX);
+    usize::try_from(padme_wide(wide)).unwrap_or(usize::MAX)
+}
+
+fn padme_wide(len: u64) -> u64 {
     let Some(exponent) = len.checked_ilog2() else { return len };
     let Some(kept) = exponent.checked_ilog2() else { return len };
     let low_bits = exponent.saturating_sub(kept.saturating_add(1));
-    let mask = (1_usize << low_bits).wrapping_sub(1);
+    let mask = (1_u64 << low_bits).wrapping_sub(1);
     len.saturating_add(mask) & !mask
+}
+
+/// The length to which something that is stored is padded: at least [`MIN_SEALED_LEN`], a Padmé length.
+pub(crate) fn padded(len: u64) -> u64 {
+    padme_wide(len).max(u64::try_from(MIN_SEALED_LEN).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["codec", "crypto"],
     &["keys", "padding", "state"],
     &["wire"],
-    &["identity", "message", "ratchet"],
+    &["attachment", "identity", "message", "ratchet"],
     &["prekey"],
     &["handshake"],
     &["session", "group"],
@@ -85,8 +85,17 @@ fn every_import() {
 
 #[test]
 fn primitive_crates_are_named_in_crypto_only() {
-    let primitives =
-        ["x25519_dalek", "ed25519_dalek", "curve25519_dalek", "libcrux", "chacha20poly1305", "hkdf", "hmac::", "sha2"];
+    let primitives = [
+        "x25519_dalek",
+        "ed25519_dalek",
+        "curve25519_dalek",
+        "libcrux",
+        "chacha20poly1305",
+        "aead_stream",
+        "hkdf",
+        "hmac::",
+        "sha2",
+    ];
     for (module, path) in product_files() {
         let text = product(&path);
         for primitive in primitives {

@@ -22,6 +22,23 @@ pub(crate) fn hash(label: Label, parts: &[&[u8]]) -> [u8; HASH_LEN] {
     digest.finalize().into()
 }
 
+/// SHA-256 of what comes in pieces. Without a label: for a name that others can compute and check.
+pub(crate) struct Sha(Sha256);
+
+impl Sha {
+    pub(crate) fn new() -> Self {
+        Self(Sha256::new())
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(self) -> [u8; HASH_LEN] {
+        self.0.finalize().into()
+    }
+}
+
 /// HKDF extract and expand; info = label || context.
 pub(crate) fn derive<const N: usize>(salt: &[u8; 32], ikm: &[&[u8]], label: Label, context: &[u8]) -> Guarded<N> {
     let mut extract = hkdf::HkdfExtract::<Sha256>::new(Some(salt));

@@ -7,6 +7,7 @@ pub(crate) mod dh;
 pub(crate) mod kdf;
 pub(crate) mod kem;
 pub(crate) mod sign;
+pub(crate) mod stream;
 
 /// Notes one call of a costly primitive; nothing outside tests.
 macro_rules! counted {

@@ -8,21 +8,26 @@ use crate::group::GroupId;
 use crate::keys::Fingerprint;
 use crate::limits::{MAX_GROUP_MEMBERS, MAX_SEALED_LEN, MAX_WAITING, MAX_WAITING_OF_PEER};
 use crate::secret::{GuardedVec, guard};
+use crate::wire::attachment::Attachment;
 use crate::wire::payload::PayloadKind;
+use crate::wire::roster::{RosterCommit, RosterMessage};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 /// What is owed to one member. Paid one message at a time, the chain first, then in the order of the fields.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a debt of its own")]
 pub(super) struct Debt {
     /// The welcome of the commit that began this epoch.
     pub(super) welcome: Option<u64>,
     /// The commits after this epoch.
     pub(super) commits_after: Option<u64>,
-    /// Whether the first of them is owed to someone whom only an outvoted commit had added.
-    pub(super) outvoted: bool,
-    /// Our question for the commits after this epoch.
-    pub(super) ask_after: Option<u64>,
+    /// Up to which epoch they are owed to someone who is out, since it follows a branch that was outvoted.
+    pub(super) convince: Option<u64>,
+    /// Our question for the commits after our epoch.
+    pub(super) ask: bool,
+    /// The word that the commits that it wants are not kept any more.
+    pub(super) gone: bool,
     /// Our chain.
     pub(super) announce: bool,
     /// The answer to its chain.
@@ -53,20 +58,21 @@ impl Debts {
     const MAX: usize = 2 * MAX_GROUP_MEMBERS;
 
     pub(super) fn state_len(&self) -> usize {
-        self.0.len().saturating_mul(32 + 6 + 24).saturating_add(4)
+        self.0.len().saturating_mul(32 + 31).saturating_add(4)
     }
 
-    /// Writes `count(4) || (fingerprint(32) || (flag(1) || epoch(8), 0 without) three times || outvoted(1)
+    /// Writes `count(4) || (fingerprint(32) || (flag(1) || epoch(8), 0 without) three times || ask(1) || gone(1)
     /// || announce(1) || acknowledge(1)) each`.
     pub(super) fn write(&self, out: &mut GuardedVec) {
         out.count(self.0.len());
         for (member, debt) in &self.0 {
             out.bytes(member.as_bytes());
-            for epoch in [debt.welcome, debt.commits_after, debt.ask_after] {
+            for epoch in [debt.welcome, debt.commits_after, debt.convince] {
                 out.flag(epoch.is_some());
                 out.u64(epoch.unwrap_or(0));
             }
-            out.flag(debt.outvoted);
+            out.flag(debt.ask);
+            out.flag(debt.gone);
             out.flag(debt.announce);
             out.flag(debt.acknowledge);
         }
@@ -81,9 +87,10 @@ impl Debts {
                 let (there, epoch) = (reader.flag()?, reader.u64()?);
                 if there || epoch == 0 { Ok(there.then_some(epoch)) } else { Err(DecodeError::Invalid) }
             };
-            let (welcome, commits_after, ask_after) = (epoch()?, epoch()?, epoch()?);
-            let (outvoted, announce, acknowledge) = (reader.flag()?, reader.flag()?, reader.flag()?);
-            let debt = Debt { welcome, commits_after, outvoted, ask_after, announce, acknowledge };
+            let (welcome, commits_after, convince) = (epoch()?, epoch()?, epoch()?);
+            let (ask, gone) = (reader.flag()?, reader.flag()?);
+            let (announce, acknowledge) = (reader.flag()?, reader.flag()?);
+            let debt = Debt { welcome, commits_after, convince, ask, gone, announce, acknowledge };
             let ascends = debts.last_key_value().is_none_or(|(last, _)| *last < member);
             if !ascends || debt == Debt::default() {
                 return Err(DecodeError::Invalid);
@@ -100,6 +107,20 @@ pub(super) struct Early {
     pub(super) group: GroupId,
     pub(super) kind: PayloadKind,
     pub(super) bytes: GuardedVec,
+}
+
+impl Early {
+    /// What opens it, if it lies elsewhere.
+    pub(super) fn elsewhere(&self) -> Option<Attachment> {
+        // The kind byte first: commits are long to decode.
+        if self.kind != PayloadKind::Roster || self.bytes.first() != Some(&3) {
+            return None;
+        }
+        match RosterMessage::decode(&self.bytes) {
+            Ok(RosterMessage::Elsewhere(_, attachment)) => Some(attachment),
+            _ => None,
+        }
+    }
 }
 
 /// What has come too early from one peer, the oldest first: at most [`MAX_WAITING`] commits and one announcement for a
@@ -139,6 +160,17 @@ impl Waiting {
         }
         self.0.push(early);
         true
+    }
+
+    /// The commits of a group that wait.
+    pub(super) fn commits(&self, group: GroupId) -> Vec<RosterCommit> {
+        let of_group = self.0.iter().filter(|early| early.group == group && early.kind == PayloadKind::Roster);
+        of_group
+            .filter_map(|early| match RosterMessage::decode(&early.bytes) {
+                Ok(RosterMessage::Commit(_, commit)) => Some(commit),
+                _ => None,
+            })
+            .collect()
     }
 
     pub(super) fn concerns(&self, group: GroupId) -> bool {

@@ -1,5 +1,6 @@
 //! What opening an envelope tells, and what can be asked.
 
+use crate::attachment::Attachment;
 use crate::group::GroupId;
 use crate::keys::{Fingerprint, IdentityKey, SessionId, UnixTime};
 use crate::session::SessionStatus;
@@ -32,6 +33,20 @@ pub enum Event {
         /// What protects it.
         status: MessageStatus,
     },
+    /// What opens content that travels beside its message: fetch the ciphertext by its name and open it
+    /// ([`crate::attachment::open`]).
+    Attachment {
+        /// Who sealed it.
+        from: Fingerprint,
+        /// The message's name, for receipts.
+        tag: Tag,
+        /// What opens it. Store it ([`Attachment::to_state`]) until the ciphertext is here.
+        attachment: Attachment,
+        /// What the peer's application says of it. Empty: the content is itself the message ([`crate::Device::seal_many`]).
+        note: Vec<u8>,
+        /// What protects it.
+        status: MessageStatus,
+    },
     /// The peer has read these messages.
     Receipt {
         /// Who read them.
@@ -52,6 +67,23 @@ pub enum Event {
         epoch: u64,
         /// What the member's application sealed.
         content: Vec<u8>,
+        /// Whether people have compared fingerprints with this member.
+        verified: bool,
+    },
+    /// What opens content that travels beside a group's message.
+    GroupAttachment {
+        /// The group.
+        group: GroupId,
+        /// Who sealed and signed it.
+        from: Fingerprint,
+        /// The message's name.
+        tag: Tag,
+        /// The epoch of the roster that it was sealed under.
+        epoch: u64,
+        /// What opens it.
+        attachment: Attachment,
+        /// What the member's application says of it.
+        note: Vec<u8>,
         /// Whether people have compared fingerprints with this member.
         verified: bool,
     },
@@ -81,6 +113,24 @@ impl fmt::Debug for Event {
                 .field("tag", tag)
                 .field("content_len", &content.len())
                 .field("status", status)
+                .finish(),
+            Self::Attachment { from, tag, attachment, note, status } => f
+                .debug_struct("Attachment")
+                .field("from", from)
+                .field("tag", tag)
+                .field("attachment", attachment)
+                .field("note_len", &note.len())
+                .field("status", status)
+                .finish(),
+            Self::GroupAttachment { group, from, tag, epoch, attachment, note, verified } => f
+                .debug_struct("GroupAttachment")
+                .field("group", group)
+                .field("from", from)
+                .field("tag", tag)
+                .field("epoch", epoch)
+                .field("attachment", attachment)
+                .field("note_len", &note.len())
+                .field("verified", verified)
                 .finish(),
             Self::Receipt { from, tags } => f.debug_struct("Receipt").field("from", from).field("tags", tags).finish(),
             Self::GroupMessage { group, from, tag, epoch, content, verified } => f
@@ -128,6 +178,11 @@ pub enum GroupEvent {
     Known,
     /// A commit that a better one has outvoted. The member will be told the better one.
     Outvoted,
+    /// It lies elsewhere: fetch the ciphertext by this name and give it to [`crate::Device::take_attached`].
+    Elsewhere {
+        /// SHA-256 of the ciphertext.
+        name: [u8; 32],
+    },
     /// It builds on a commit that has not come. It is kept, and the missing one asked for.
     Waiting,
     /// The member's roster is another than this device's. Both are told each other's commits; if that does not mend it,
@@ -199,7 +254,14 @@ pub enum Notice {
 
 /// The name of a control that is owed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OwedId(pub(super) SessionId);
+pub struct OwedId(pub(super) Owed);
+
+/// What is owed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Owed {
+    /// The rank that the introduction of this session has to exceed.
+    Rank(SessionId),
+}
 
 /// Where to look for an envelope whose tag nobody recognises.
 #[derive(Debug, Clone, Copy)]

@@ -2,13 +2,15 @@
 
 use crate::device::Device;
 use crate::device::debts::Debts;
+use crate::device::fanout::{Delivery, Unreachable};
 use crate::device::group_debts::Paid;
 use crate::device::pending::{Change, Pending};
 use crate::error::{GroupError, SealError};
 use crate::group::{Group, GroupId, GroupPolicy, OwnChain, Role, RosterChange};
 use crate::keys::{Fingerprint, UnixTime};
 use crate::limits::MAX_GROUPS;
-use crate::session::{Control, Outbound};
+use crate::message::Outbound;
+use crate::session::Control;
 use crate::wire::payload::PayloadKind;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -28,26 +30,6 @@ pub enum GroupChange {
     SetPolicy(GroupPolicy),
 }
 
-/// An envelope and whom it is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct GroupEnvelope {
-    /// Whose mailbox it goes to.
-    pub to: Fingerprint,
-    /// What goes there.
-    pub envelope: Vec<u8>,
-}
-
-/// A member for whom nothing could be sealed. What is owed to it stays owed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Unreachable {
-    /// The member.
-    pub member: Fingerprint,
-    /// Why: mostly a bundle to fetch and to give to [`Device::add_peer`].
-    pub why: SealError,
-}
-
 /// A roster that was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -56,9 +38,12 @@ pub struct GroupCommitted {
     pub epoch: u64,
     /// The commit, or the welcome, for each who is or was a member: as many as fit
     /// [`crate::limits::MAX_GROUP_BATCH`]; the others are owed ([`Device::seal_group_owed`]).
-    pub envelopes: Vec<GroupEnvelope>,
+    pub deliveries: Vec<Delivery>,
     /// For whom none could be sealed.
     pub unreachable: Vec<Unreachable>,
+    /// Ciphertexts of commits and welcomes longer than [`crate::limits::MAX_INLINE_ROSTER`]: store each under its SHA-256
+    /// where the members can fetch it, before the envelopes leave.
+    pub attached: Vec<Vec<u8>>,
 }
 
 /// A message for a group.
@@ -69,10 +54,12 @@ pub struct GroupSealed {
     pub envelope: Vec<u8>,
     /// What single members need to read it: this device's chain, mostly none. At most one for each member; whoever is
     /// owed more gets it by [`Device::seal_group_owed`].
-    pub envelopes: Vec<GroupEnvelope>,
+    pub deliveries: Vec<Delivery>,
     /// Who can't read it, since they lack this device's chain and it could not be sealed for them
     /// ([`Device::prepare_group`]).
     pub unreachable: Vec<Unreachable>,
+    /// As [`GroupCommitted::attached`], where an older debt was paid on the way.
+    pub attached: Vec<Vec<u8>>,
 }
 
 /// How a group stands.
@@ -176,7 +163,12 @@ impl Device {
         let paid = self.pay(&after, own.map(|chain| &**chain), &mut moved.debts, now, rng, &mut plan);
         plan.push(Change::Group(group, Some(after)));
         plan.push(Change::Debts(group, moved.debts));
-        let committed = GroupCommitted { epoch, envelopes: paid.envelopes, unreachable: paid.unreachable };
+        let committed = GroupCommitted {
+            epoch,
+            deliveries: paid.deliveries,
+            unreachable: paid.unreachable,
+            attached: paid.attached,
+        };
         Ok(Pending::new(self, plan, committed))
     }
 
@@ -196,13 +188,23 @@ impl Device {
         now: UnixTime,
         rng: &mut R,
     ) -> Result<Pending<'_, GroupSealed>, GroupError> {
+        self.seal_for_group(group, Outbound { kind: PayloadKind::Application, content }, now, rng)
+    }
+
+    pub(super) fn seal_for_group<R: CryptoRng + ?Sized>(
+        &mut self,
+        group: GroupId,
+        message: Outbound<'_>,
+        now: UnixTime,
+        rng: &mut R,
+    ) -> Result<Pending<'_, GroupSealed>, GroupError> {
         let roster = self.groups.get(&group).ok_or(GroupError::UnknownGroup)?;
         let (fresh, mut debts) = self.begin_chain(roster, now, rng)?;
         let mut plan = Vec::new();
         let present = self.own_chains.get(&group);
         let chain = fresh.as_ref().or(present).ok_or(GroupError::UnknownGroup)?;
         let (epoch, transcript) = (roster.epoch(), roster.transcript());
-        let (mut step, envelope) = chain.plan_seal(epoch, &transcript, content, self.policy.padding, rng)?;
+        let (mut step, envelope) = chain.plan_seal(epoch, &transcript, message, self.policy.padding, rng)?;
         // Chains are announced as they stand before this message, so that it can be read.
         let paid = if debts.0.is_empty() {
             Paid::default()
@@ -218,7 +220,12 @@ impl Device {
             }
             None => Change::OwnStep(group, step),
         });
-        let sealed = GroupSealed { envelope, envelopes: paid.envelopes, unreachable: paid.unreachable };
+        let sealed = GroupSealed {
+            envelope,
+            deliveries: paid.deliveries,
+            unreachable: paid.unreachable,
+            attached: paid.attached,
+        };
         Ok(Pending::new(self, plan, sealed))
     }
 
@@ -244,7 +251,12 @@ impl Device {
         if fresh.is_some() {
             plan.push(Change::OwnChain(group, fresh));
         }
-        let ready = GroupCommitted { epoch, envelopes: paid.envelopes, unreachable: paid.unreachable };
+        let ready = GroupCommitted {
+            epoch,
+            deliveries: paid.deliveries,
+            unreachable: paid.unreachable,
+            attached: paid.attached,
+        };
         Ok(Pending::new(self, plan, ready))
     }
 
@@ -286,12 +298,14 @@ impl Device {
         let roster = self.groups.get(&group).ok_or(GroupError::UnknownGroup)?;
         let epoch = roster.epoch();
         let mut plan = Vec::new();
-        let mut committed = GroupCommitted { epoch, envelopes: Vec::new(), unreachable: Vec::new() };
+        let mut committed =
+            GroupCommitted { epoch, deliveries: Vec::new(), unreachable: Vec::new(), attached: Vec::new() };
         if let Some(debts) = self.debts.get(&group) {
             let mut debts = debts.clone();
             let own = self.own_chains.get(&group).map(|chain| &**chain);
             let paid = self.pay(roster, own, &mut debts, now, rng, &mut plan);
-            (committed.envelopes, committed.unreachable) = (paid.envelopes, paid.unreachable);
+            (committed.deliveries, committed.unreachable) = (paid.deliveries, paid.unreachable);
+            committed.attached = paid.attached;
             plan.push(Change::Debts(group, debts));
         }
         Ok(Pending::new(self, plan, committed))
@@ -310,7 +324,7 @@ impl Device {
         rng: &mut R,
     ) -> Result<Pending<'_, Vec<u8>>, GroupError> {
         let roster = self.groups.get(&group).ok_or(GroupError::UnknownGroup)?;
-        let content = Control::CommitsWanted(group, roster.epoch()).encode();
+        let content = Control::CommitsWanted(group, roster.epoch(), roster.transcript()).encode();
         let message = Outbound { kind: PayloadKind::Control, content: &content };
         let (plan, envelope) = self.plan_seal(member, message, now, rng)?;
         Ok(Pending::new(self, plan, envelope))

@@ -38,7 +38,7 @@ impl Device {
             None if announced.epoch > group.epoch() => {
                 self.keep_early(from, id, PayloadKind::Announcement, bytes, plan);
                 if group.member(from).is_some() {
-                    self.owe(id, from, plan, |debt| debt.ask_after = Some(group.epoch()));
+                    self.owe(id, from, plan, |debt| debt.ask = true);
                 }
                 GroupEvent::Waiting
             }

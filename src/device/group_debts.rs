@@ -1,15 +1,18 @@
 //! Groups: what is owed to members gets sealed, and what follows from a new roster.
 
+use crate::attachment;
 use crate::codec::Write;
 use crate::device::Device;
 use crate::device::debts::{Debt, Debts};
-use crate::device::group::{GroupEnvelope, Unreachable};
+use crate::device::fanout::{Delivery, Unreachable};
 use crate::device::pending::Change;
+use crate::error::SealError;
 use crate::group::{ChainId, Group, GroupId, OwnChain};
 use crate::keys::{Fingerprint, UnixTime};
-use crate::limits::MAX_GROUP_BATCH;
+use crate::limits::{MAX_GROUP_BATCH, MAX_INLINE_ROSTER};
+use crate::message::Outbound;
 use crate::secret::{GuardedVec, guard};
-use crate::session::{Control, Outbound};
+use crate::session::Control;
 use crate::state;
 use crate::wire::payload::PayloadKind;
 use crate::wire::roster::{Announcement, RosterMessage};
@@ -37,24 +40,28 @@ impl Device {
                 break;
             }
             let mut debt = debts.0.get(&member).copied().unwrap_or_default();
-            let payment = payment(group, own, member, &mut debt, &mut cache);
+            let payment = payment(group, own, member, &mut debt, &mut cache, rng);
             match payment {
-                Some((kind, content)) => {
+                Payment::Message(kind, content) => {
                     let message = Outbound { kind, content };
-                    match self.plan_seal(member, message, now, rng) {
-                        Ok((changes, envelope)) => {
-                            plan.extend(changes);
-                            bytes = bytes.saturating_add(envelope.len());
-                            paid.envelopes.push(GroupEnvelope { to: member, envelope });
+                    match self.plan_delivery(member, message, now, rng, plan) {
+                        Ok(delivery) => {
+                            bytes = bytes.saturating_add(delivery.envelope.len());
+                            paid.deliveries.push(delivery);
                             debts.owe(member, |owed| *owed = debt);
                         }
-                        Err(why) => paid.unreachable.push(Unreachable { member, why }),
+                        Err(why) => paid.unreachable.push(Unreachable { peer: member, why }),
                     }
                 }
+                Payment::WelcomeGone => {
+                    paid.unreachable.push(Unreachable { peer: member, why: SealError::WelcomeGone });
+                    debts.owe(member, |owed| *owed = debt);
+                }
                 // What can't be paid any more has lost its purpose.
-                None => debts.owe(member, |owed| *owed = debt),
+                Payment::Nothing => debts.owe(member, |owed| *owed = debt),
             }
         }
+        paid.attached = cache.attached;
         paid
     }
 
@@ -73,7 +80,9 @@ impl Device {
         if after.member(me).is_none() {
             changes = self.without_chains(id);
             for debt in debts.0.values_mut() {
-                *debt = Debt { commits_after: debt.commits_after, ..Debt::default() };
+                // Welcomes still are this device's alone to give.
+                let Debt { commits_after, convince, welcome, .. } = *debt;
+                *debt = Debt { commits_after, convince, welcome, ..Debt::default() };
             }
             debts.0.retain(|_, debt| *debt != Debt::default());
             own_chain_stays = false;
@@ -82,7 +91,10 @@ impl Device {
         for name in &removed {
             let chains = self.chains_of_member(id, *name).map(|chain| Change::Chain(chain, None));
             changes.extend(chains);
-            debts.owe(*name, |debt| *debt = Debt { commits_after: debt.commits_after, ..Debt::default() });
+            debts.owe(*name, |debt| {
+                let Debt { commits_after, convince, .. } = *debt;
+                *debt = Debt { commits_after, convince, ..Debt::default() };
+            });
         }
         if undone {
             // Chains that began under what is gone, and every announcement that was made under it.
@@ -107,6 +119,7 @@ impl Device {
             for name in &removed {
                 debts.owe(*name, |debt| {
                     debt.commits_after = debt.commits_after.filter(|base| after.concerns(*name, *base));
+                    debt.convince = None;
                 });
             }
             debts.0.retain(|_, debt| *debt != Debt::default());
@@ -153,8 +166,10 @@ pub(super) struct Moved {
 
 #[derive(Default)]
 pub(super) struct Paid {
-    pub(super) envelopes: Vec<GroupEnvelope>,
+    pub(super) deliveries: Vec<Delivery>,
     pub(super) unreachable: Vec<Unreachable>,
+    /// Ciphertexts of what was too long to be sealed for each.
+    pub(super) attached: Vec<Vec<u8>>,
 }
 
 /// Contents that many members get, made once.
@@ -164,24 +179,48 @@ struct Cache {
     commit: Option<(u64, GuardedVec)>,
     announcement: Option<GuardedVec>,
     other: GuardedVec,
+    attached: Vec<Vec<u8>>,
 }
 
-fn cached(place: &mut Option<(u64, GuardedVec)>, key: u64, make: impl FnOnce() -> Option<Vec<u8>>) -> Option<&[u8]> {
+/// A roster message for many, made once: if it is long, its ciphertext is, and the message is what opens that.
+fn cached<'c, R: CryptoRng + ?Sized>(
+    place: &'c mut Option<(u64, GuardedVec)>,
+    key: u64,
+    group: GroupId,
+    attached: &mut Vec<Vec<u8>>,
+    rng: &mut R,
+    make: impl FnOnce() -> Option<RosterMessage>,
+) -> Option<&'c [u8]> {
     if place.as_ref().is_none_or(|(made_for, _)| *made_for != key) {
-        *place = Some((key, guard(make()?)));
+        let mut message = guard(make()?.encode());
+        if message.len() > MAX_INLINE_ROSTER {
+            let (attachment, ciphertext) = attachment::seal(&message, rng).ok()?;
+            message = guard(RosterMessage::Elsewhere(group, attachment).encode());
+            attached.push(ciphertext);
+        }
+        *place = Some((key, message));
     }
     place.as_ref().map(|(_, bytes)| bytes.as_slice())
 }
 
+/// What is owed to a member next.
+enum Payment<'c> {
+    Message(PayloadKind, &'c [u8]),
+    /// Its welcome can't be told any more.
+    WelcomeGone,
+    Nothing,
+}
+
 /// The next message owed to a member, and what is owed behind it.
-fn payment<'c>(
+fn payment<'c, R: CryptoRng + ?Sized>(
     group: &Group,
     own: Option<&OwnChain>,
     member: Fingerprint,
     debt: &mut Debt,
     cache: &'c mut Cache,
-) -> Option<(PayloadKind, &'c [u8])> {
-    let Cache { welcome, commit, announcement, other } = cache;
+    rng: &mut R,
+) -> Payment<'c> {
+    let Cache { welcome, commit, announcement, other, attached } = cache;
     // First, so that a message sealed behind it can be read; a receiver keeps what comes too early.
     if core::mem::take(&mut debt.announce)
         && group.member(member).is_some()
@@ -193,40 +232,47 @@ fn payment<'c>(
             chain.announcement(group.epoch(), group.transcript()).write(&mut out);
             out
         });
-        return Some((PayloadKind::Announcement, content));
+        return Payment::Message(PayloadKind::Announcement, content);
     }
     if let Some(epoch) = debt.welcome.take() {
         if epoch < group.epoch() {
             debt.commits_after = Some(epoch);
         }
-        if let Some(content) = cached(welcome, epoch, || group.welcome_of(epoch).map(|welcome| welcome.encode())) {
-            return Some((PayloadKind::Roster, content));
+        if let Some(content) = cached(welcome, epoch, group.id(), attached, rng, || group.welcome_of(epoch)) {
+            return Payment::Message(PayloadKind::Roster, content);
         }
         // Too many commits ago: it has to be added again.
         *debt = Debt::default();
-        return None;
+        return Payment::WelcomeGone;
     }
-    let outvoted = core::mem::take(&mut debt.outvoted);
+    let convince = debt.convince.take();
     if let Some(after) = debt.commits_after.take()
         && let Some((begins, made)) = group.commits_after(after).next()
-        // Whoever is out is told what put it out, and nothing of what comes after.
-        && (group.member(member).is_some()
-            || (begins == after.saturating_add(1) && (outvoted || group.concerns(member, after))))
     {
-        let more = begins < group.epoch() && group.concerns(member, begins);
-        debt.commits_after = more.then_some(begins);
-        let encode = || Some(RosterMessage::Commit(group.id(), made.clone()).encode());
-        return cached(commit, begins, encode).map(|content| (PayloadKind::Roster, content));
+        let follows = begins == after.saturating_add(1);
+        // Whoever is out is told what put it out, and nothing of what comes after, unless it takes that to convince it.
+        let concerned = |after: u64| group.concerns(member, after) || convince.is_some_and(|until| after < until);
+        if follows && concerned(after) {
+            let more = begins < group.epoch() && concerned(begins);
+            (debt.commits_after, debt.convince) = if more { (Some(begins), convince) } else { (None, None) };
+            let make = || Some(RosterMessage::Commit(group.id(), made.clone()));
+            if let Some(content) = cached(commit, begins, group.id(), attached, rng, make) {
+                return Payment::Message(PayloadKind::Roster, content);
+            }
+        }
+        debt.gone |= !follows;
     }
-    if let Some(after) = debt.ask_after.take() {
-        *other = guard(Control::CommitsWanted(group.id(), after).encode());
-        return Some((PayloadKind::Control, other));
-    }
-    if core::mem::take(&mut debt.acknowledge) {
-        *other = guard(Control::ChainReceived(group.id()).encode());
-        return Some((PayloadKind::Control, other));
-    }
-    None
+    let control = if core::mem::take(&mut debt.gone) && group.member(member).is_some() {
+        Control::CommitsGone(group.id(), group.epoch(), group.transcript())
+    } else if core::mem::take(&mut debt.ask) {
+        Control::CommitsWanted(group.id(), group.epoch(), group.transcript())
+    } else if core::mem::take(&mut debt.acknowledge) {
+        Control::ChainReceived(group.id())
+    } else {
+        return Payment::Nothing;
+    };
+    *other = guard(control.encode());
+    Payment::Message(PayloadKind::Control, other)
 }
 
 /// Bytes as a plan holds them.

@@ -9,9 +9,10 @@ use crate::device::{Device, peer::Peer};
 use crate::error::OpenError;
 use crate::group::{ChainId, Group, GroupId, Received, Role};
 use crate::keys::{Fingerprint, UnixTime};
-use crate::limits::{MAX_GROUPS, MAX_GROUPS_OF_PEER, MAX_KEPT_COMMITS, MAX_WAITING_UNKNOWN};
+use crate::limits::{MAX_ATTACHED_ROSTER, MAX_GROUPS, MAX_GROUPS_OF_PEER, MAX_WAITING_UNKNOWN};
 use crate::message::Opening;
 use crate::session::GroupContent;
+use crate::wire::attachment::Attachment;
 use crate::wire::payload::PayloadKind;
 use crate::wire::roster::{Announcement, Roster, RosterCommit, RosterMessage};
 use alloc::boxed::Box;
@@ -51,13 +52,17 @@ impl Device {
         if planned.lost > 0 {
             notices.push(Notice::MessagesLost { peer: from, count: planned.lost });
         }
-        let event = Event::GroupMessage {
-            group: name,
-            from,
-            tag: *opening.tag(),
-            epoch: planned.epoch,
-            content: planned.content,
-            verified: self.peers.get(&from).is_some_and(|peer| peer.verified),
+        let (tag, epoch) = (*opening.tag(), planned.epoch);
+        let verified = self.peers.get(&from).is_some_and(|peer| peer.verified);
+        let mut content = planned.content;
+        let event = if planned.kind == PayloadKind::Attachment {
+            let mut reader = Reader::new(&content);
+            let attachment = Attachment::read(&mut reader).map_err(|_| OpenError::Violation(from))?;
+            let note = reader.rest().to_vec();
+            Event::GroupAttachment { group: name, from, tag, epoch, attachment, note, verified }
+        } else {
+            let content = core::mem::take(&mut *content);
+            Event::GroupMessage { group: name, from, tag, epoch, content, verified }
         };
         Ok((Vec::from([Change::ChainOpen(id, Box::new(planned.step))]), Opened { event, notices }))
     }
@@ -79,13 +84,14 @@ impl Device {
             (announced.group, self.plan_announcement(from, &announced, &content.bytes, now, &mut plan))
         } else {
             match RosterMessage::decode(&content.bytes).map_err(|_| violation)? {
-                RosterMessage::Commit(group, commit) => {
-                    (group, self.plan_commit(from, group, &commit, &content.bytes, now, &mut plan)?)
+                RosterMessage::Elsewhere(group, attachment) => {
+                    if attachment.content_len() > MAX_ATTACHED_ROSTER {
+                        return Err(violation);
+                    }
+                    self.keep_early(from, group, PayloadKind::Roster, &content.bytes, &mut plan);
+                    (group, GroupEvent::Elsewhere { name: *attachment.name() })
                 }
-                RosterMessage::Welcome(commit, roster) => {
-                    let group = roster.group;
-                    (group, self.plan_welcome(from, &commit, roster, now, &mut plan)?)
-                }
+                message => self.plan_roster(from, message, &content.bytes, now, &mut plan)?,
             }
         };
         changes.extend(plan.changes);
@@ -93,24 +99,71 @@ impl Device {
         Ok(Event::Group { group, from, what })
     }
 
-    /// A member wants commits.
+    pub(super) fn plan_roster(
+        &self,
+        from: Fingerprint,
+        message: RosterMessage,
+        bytes: &[u8],
+        now: UnixTime,
+        plan: &mut Plan,
+    ) -> Result<(GroupId, GroupEvent), OpenError> {
+        match message {
+            RosterMessage::Commit(group, commit) => {
+                Ok((group, self.plan_commit(from, group, &commit, bytes, now, plan)?))
+            }
+            RosterMessage::Welcome(commit, roster) => {
+                Ok((roster.group, self.plan_welcome(from, &commit, roster, now, plan)?))
+            }
+            RosterMessage::Elsewhere(..) => Err(OpenError::Violation(from)),
+        }
+    }
+
+    /// A member wants commits: those after its epoch if this device agrees with it so far, else all that are kept.
     pub(super) fn plan_commits_wanted(
         &self,
         from: Fingerprint,
         id: GroupId,
-        after: u64,
+        at: (u64, [u8; 32]),
         changes: &mut Vec<Change>,
         notices: &mut Vec<Notice>,
     ) -> Event {
+        let mut plan = Plan::default();
+        let (epoch, transcript) = at;
         let what = match self.groups.get(&id) {
-            Some(group) if group.concerns(from, after) && group.commits_after(after).next().is_some() => {
-                let mut debts = self.debts.get(&id).cloned().unwrap_or_default();
-                debts.owe(from, |debt| debt.commits_after = Some(after));
-                changes.push(Change::Debts(id, debts));
-                notices.push(Notice::GroupOwed(id));
-                GroupEvent::CommitsWanted
+            Some(group) => {
+                let agrees = group.transcript_at(epoch) == Some(transcript);
+                let oldest = group.oldest_base();
+                let base = if agrees { epoch } else { oldest };
+                let is_member = group.member(from).is_some();
+                if epoch < oldest && is_member {
+                    self.owe(id, from, &mut plan, |debt| debt.gone = true);
+                    GroupEvent::CommitsWanted
+                } else if group.concerns(from, base) && group.commits_after(base).next().is_some() {
+                    // Who is further on can tell in turn.
+                    let behind = epoch > group.epoch() && is_member;
+                    self.owe(id, from, &mut plan, |debt| {
+                        debt.commits_after = Some(base);
+                        debt.ask |= behind;
+                    });
+                    GroupEvent::CommitsWanted
+                } else {
+                    GroupEvent::Refused
+                }
             }
-            _ => GroupEvent::Refused,
+            None => GroupEvent::Refused,
+        };
+        changes.extend(plan.changes);
+        notices.extend(plan.notices);
+        Event::Group { group: id, from, what }
+    }
+
+    /// A member keeps no commits that would lead to where it stands.
+    pub(super) fn commits_gone(&self, from: Fingerprint, id: GroupId, epoch: u64, theirs: [u8; 32]) -> Event {
+        let what = match self.groups.get(&id) {
+            Some(group) if group.member(from).is_none() => GroupEvent::Refused,
+            Some(group) if group.transcript_at(epoch) == Some(theirs) => GroupEvent::Known,
+            Some(group) => GroupEvent::Fork { epoch, ours: group.transcript_at(epoch).unwrap_or([0; 32]), theirs },
+            None => GroupEvent::Refused,
         };
         Event::Group { group: id, from, what }
     }
@@ -131,7 +184,8 @@ impl Device {
             return Ok(GroupEvent::Waiting);
         };
         let mut after = before.clone();
-        let received = after.take(commit, now).map_err(|_| OpenError::Violation(from))?;
+        let others = self.waiting.get(&from).map(|waiting| waiting.commits(id)).unwrap_or_default();
+        let received = after.take(commit, &others, now).map_err(|_| OpenError::Violation(from))?;
         match received {
             Received::Applied | Received::Superseded(_) => Ok(self.plan_moved(from, before, after, now, plan)),
             Received::Known => Ok(GroupEvent::Known),
@@ -140,7 +194,13 @@ impl Device {
                 let base = base.map_or(0, |(begins, _)| begins.saturating_sub(1));
                 // Strangers are told nothing.
                 if before.concerns(from, base) {
-                    self.owe(id, from, plan, |debt| debt.commits_after = Some(base));
+                    // With what builds on it, it may be the better branch. Answered once.
+                    if !self.keep_early(from, id, PayloadKind::Roster, bytes, plan) {
+                        return Ok(GroupEvent::Outvoted);
+                    }
+                    self.owe(id, from, plan, |debt| {
+                        (debt.commits_after, debt.convince) = (Some(base), before.convinces(base));
+                    });
                 }
                 Ok(GroupEvent::Outvoted)
             }
@@ -148,7 +208,7 @@ impl Device {
                 // Asked for once: an answer may be early too.
                 let is_new = self.keep_early(from, id, PayloadKind::Roster, bytes, plan);
                 if is_new && before.member(from).is_some() {
-                    self.owe(id, from, plan, |debt| debt.ask_after = Some(before.epoch()));
+                    self.owe(id, from, plan, |debt| debt.ask = true);
                 }
                 Ok(GroupEvent::Waiting)
             }
@@ -175,10 +235,16 @@ impl Device {
                 return Ok(GroupEvent::Known);
             }
             // Who is in already follows commits. Only a newcomer whose own welcome may have been outvoted takes another,
-            // from an admin whom it knows.
+            // from an admin whom it knows; of two into the same roster, the better.
             let me_in = known.member(self.fingerprint()).is_some();
-            if group.epoch() < known.epoch() || (me_in && !(known.is_new() && is_admin(known, from))) {
-                return Ok(self.fork(known, from, group.epoch(), group.transcript(), plan));
+            let from_admin = is_admin(known, from);
+            match known.outvotes_welcome(&group) {
+                Some(true) if me_in && from_admin => {}
+                Some(false) if me_in && from_admin => return Ok(GroupEvent::Outvoted),
+                _ if group.epoch() < known.epoch() || (me_in && !(known.is_new() && from_admin)) => {
+                    return Ok(self.fork(known, from, group.epoch(), group.transcript(), plan));
+                }
+                _ => {}
             }
             plan.changes.extend(self.without_chains(id));
         } else if self.groups.len() >= MAX_GROUPS
@@ -223,7 +289,9 @@ impl Device {
                 self.debts.get(&id).and_then(|debts| debts.0.get(name)).is_some_and(|debt| debt.welcome.is_some())
             };
             for name in removed.iter().filter(|name| **name != self.fingerprint() && !unwelcomed(*name)) {
-                debts.owe(*name, |debt| (debt.commits_after, debt.outvoted) = (base, base.is_some()));
+                debts.owe(*name, |debt| {
+                    (debt.commits_after, debt.convince) = (base, base.and_then(|base| after.convinces(base)));
+                });
             }
         }
         self.accept_chains(id, settled, now, false, &mut debts, plan);
@@ -248,16 +316,19 @@ impl Device {
         loop {
             let mut got_on = false;
             for kept in waiting.values_mut() {
+                let others = kept.commits(id);
                 kept.0.retain(|early| {
                     if early.group != id || early.kind != PayloadKind::Roster {
                         return true;
                     }
-                    let Ok(RosterMessage::Commit(_, commit)) = RosterMessage::decode(&early.bytes) else {
-                        return false;
+                    let commit = match RosterMessage::decode(&early.bytes) {
+                        Ok(RosterMessage::Commit(_, commit)) => commit,
+                        Ok(RosterMessage::Elsewhere(..)) => return true,
+                        _ => return false,
                     };
-                    let received = group.take(&commit, now);
+                    let received = group.take(&commit, &others, now);
                     got_on |= matches!(received, Ok(Received::Applied | Received::Superseded(_)));
-                    matches!(received, Ok(Received::Early))
+                    matches!(received, Ok(Received::Early | Received::Outvoted))
                 });
             }
             if !got_on {
@@ -331,11 +402,10 @@ impl Device {
         plan: &mut Plan,
     ) -> GroupEvent {
         if group.member(from).is_some() {
-            let oldest = group.commits_after(0).next().map(|(begins, _)| begins.saturating_sub(1));
-            let depth = u64::try_from(MAX_KEPT_COMMITS).unwrap_or(u64::MAX);
+            let oldest = group.oldest_base();
             self.owe(group.id(), from, plan, |debt| {
-                debt.commits_after = oldest;
-                debt.ask_after = Some(group.epoch().saturating_sub(depth));
+                debt.commits_after = (oldest < group.epoch()).then_some(oldest);
+                debt.ask = true;
             });
         }
         GroupEvent::Fork { epoch, ours: group.transcript_at(epoch).unwrap_or([0; 32]), theirs }

@@ -6,12 +6,15 @@
 
 mod debts;
 mod event;
+mod fanout;
 mod group;
+mod group_attached;
 mod group_chains;
 mod group_debts;
 mod group_open;
 mod group_records;
 mod index;
+mod mailbox;
 mod manage;
 mod open;
 mod peer;
@@ -21,7 +24,8 @@ mod records;
 mod seal;
 
 pub use event::{Event, GroupEvent, MessageStatus, Notice, Opened, OwedId, PeerStatus, PreKeyStatus, Search};
-pub use group::{GroupChange, GroupCommitted, GroupEnvelope, GroupSealed, GroupStatus, Unreachable};
+pub use fanout::{Delivery, SealedMany, Unreachable};
+pub use group::{GroupChange, GroupCommitted, GroupSealed, GroupStatus};
 pub use pending::Pending;
 pub use policy::Policy;
 pub use records::{Changes, Record, RecordKey};

@@ -1,6 +1,6 @@
 //! Opening an envelope: whose it is, what it says, what follows from it.
 
-use crate::device::event::{Event, GroupEvent, MessageStatus, Notice, Opened, OwedId, Search};
+use crate::device::event::{Event, GroupEvent, MessageStatus, Notice, Opened, Owed, OwedId, Search};
 use crate::device::index::Holder;
 use crate::device::peer::Peer;
 use crate::device::pending::{Change, Pending};
@@ -181,7 +181,7 @@ impl Device {
         // two devices that both know better would never stop.
         if !is_best && self.rank_to_tell(peer).is_some() && !matches!(planned.opened.content, Content::Control(_)) {
             changes.push(Change::Standing(id, Standing { owes_rank: true, ..held.standing }));
-            notices.push(Notice::Owed(OwedId(id)));
+            notices.push(Notice::Owed(OwedId(Owed::Rank(id))));
         }
         let mut status = held.session.status();
         status.confirmed |= planned.confirms;
@@ -215,7 +215,7 @@ impl Device {
             notices.push(Notice::Displaced(peer));
         }
         if joining.owes_rank {
-            notices.push(Notice::Owed(OwedId(id)));
+            notices.push(Notice::Owed(OwedId(Owed::Rank(id))));
         }
         self.warn_of_prekeys(&prekeys, &mut notices);
         changes.extend(prekeys.into_iter().map(Change::PreKey));
@@ -260,6 +260,10 @@ impl Device {
                 let status = MessageStatus { verified: peer.verified, introduction, session };
                 Event::Message { from, tag: opened.tag, content, status }
             }
+            Content::Attachment(attachment, note) => {
+                let status = MessageStatus { verified: peer.verified, introduction, session };
+                Event::Attachment { from, tag: opened.tag, attachment, note, status }
+            }
             Content::Receipt(tags) => Event::Receipt { from, tags },
             Content::Control(Control::Outranked(rank)) => {
                 if self.lacks_rank(from, rank) {
@@ -270,8 +274,11 @@ impl Device {
                 }
                 Event::Control { from }
             }
-            Content::Control(Control::CommitsWanted(group, after)) => {
-                self.plan_commits_wanted(from, group, after, changes, notices)
+            Content::Control(Control::CommitsWanted(group, epoch, transcript)) => {
+                self.plan_commits_wanted(from, group, (epoch, transcript), changes, notices)
+            }
+            Content::Control(Control::CommitsGone(group, epoch, transcript)) => {
+                self.commits_gone(from, group, epoch, transcript)
             }
             Content::Control(Control::ChainReceived(group)) => {
                 Event::Group { group, from, what: GroupEvent::ChainReceived }

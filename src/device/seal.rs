@@ -1,14 +1,15 @@
 //! Sealing for a peer: on the session of the greatest rank, or with an introduction.
 
-use crate::device::event::OwedId;
+use crate::device::event::{Owed, OwedId};
 use crate::device::peer::Peer;
 use crate::device::pending::{Change, Pending};
 use crate::device::{Device, Held, Standing};
 use crate::error::{PreKeyError, SealError};
 use crate::keys::{Fingerprint, UnixTime};
 use crate::limits::MAX_FADING;
+use crate::message::Outbound;
 use crate::prekey::VerifiedPreKeyBundle;
-use crate::session::{Control, Outbound, Rank, Session};
+use crate::session::{Control, Rank, Session};
 use crate::wire::bundle::PreKeyBundle;
 use crate::wire::control::encode_receipt;
 use crate::wire::payload::PayloadKind;
@@ -86,7 +87,7 @@ impl Device {
     pub fn owed(&self) -> impl Iterator<Item = (OwedId, Fingerprint)> {
         self.owing.iter().filter_map(|id| {
             let peer = self.sessions.get(id)?.session.peer_fingerprint();
-            self.rank_to_tell(peer).map(|_| (OwedId(*id), peer))
+            self.rank_to_tell(peer).map(|_| (OwedId(Owed::Rank(*id)), peer))
         })
     }
 
@@ -99,13 +100,14 @@ impl Device {
         id: OwedId,
         rng: &mut R,
     ) -> Result<Pending<'_, Vec<u8>>, SealError> {
-        let held = self.sessions.get(&id.0).filter(|held| held.standing.owes_rank).ok_or(SealError::NothingOwed)?;
+        let Owed::Rank(id) = id.0;
+        let held = self.sessions.get(&id).filter(|held| held.standing.owes_rank).ok_or(SealError::NothingOwed)?;
         let rank = self.rank_to_tell(held.session.peer_fingerprint()).ok_or(SealError::NothingOwed)?;
         let content = Control::Outranked(rank).encode();
         let message = Outbound { kind: PayloadKind::Control, content: &content };
         let sealed = held.session.plan_seal(message, self.policy.padding, rng)?;
         let standing = Standing { owes_rank: false, ..held.standing };
-        let plan = Vec::from([Change::Seal(id.0, sealed.step), Change::Standing(id.0, standing)]);
+        let plan = Vec::from([Change::Seal(id, sealed.step), Change::Standing(id, standing)]);
         Ok(Pending::new(self, plan, sealed.envelope))
     }
 

@@ -9,14 +9,13 @@ use crate::crypto::kdf;
 use crate::crypto::sign::{self, SignPrivate};
 use crate::error::{DecodeError, SealError};
 use crate::group::Group;
-use crate::keys::{Fingerprint, UnixTime};
+use crate::keys::{Fingerprint, MailboxAddress, UnixTime};
 use crate::labels::Label;
 use crate::limits::MAX_CHAIN_LEN;
-use crate::message::Sealing;
+use crate::message::{Outbound, Sealing};
 use crate::padding::Padding;
 use crate::ratchet::{ChainKeys, kdf_ck};
 use crate::secret::{Guarded, GuardedVec, Secret, guarded};
-use crate::wire::payload::PayloadKind;
 use crate::wire::roster::{Announcement, GroupId, GroupPolicy};
 use crate::wire::sealed::{GroupHeader, Tag};
 use alloc::vec::Vec;
@@ -105,6 +104,11 @@ impl OwnChain {
         Self { group, own, epoch, transcript, sign, verify, context, keys, chain_key, n: 0, began: now }
     }
 
+    /// Where its messages can go, once for all members.
+    pub(crate) fn mailbox(&self) -> MailboxAddress {
+        self.keys.mailbox(&self.context)
+    }
+
     /// Whether it began under the history of this roster, and nothing has ended it.
     pub(crate) fn is_live(&self, group: &Group) -> bool {
         group.transcript_at(self.epoch) == Some(self.transcript) && group.may_speak(self.epoch, group.epoch())
@@ -133,10 +137,11 @@ impl OwnChain {
         &self,
         epoch: u64,
         transcript: &[u8; 32],
-        content: &[u8],
+        message: Outbound<'_>,
         padding: Padding,
         rng: &mut R,
     ) -> Result<(OwnStep, Vec<u8>), SealError> {
+        let Outbound { kind, content } = message;
         let sealed_len = padding.sealed_len(content.len()).ok_or(SealError::TooLong)?;
         if self.n >= MAX_CHAIN_LEN {
             return Err(SealError::ChainExhausted);
@@ -148,7 +153,7 @@ impl OwnChain {
         let header = GroupHeader { epoch, n: self.n, nonce }.encode();
         let context = message_context(&self.group, epoch, transcript, &self.own, &self.verify);
 
-        let (kind, no_fragments) = (PayloadKind::Application, 0_u8);
+        let no_fragments = 0_u8;
         let mut start = Vec::with_capacity(5);
         start.u8(kind.byte());
         start.count(content.len());
@@ -240,7 +245,7 @@ mod tests {
             forger.keys = ChainKeys::derive(victim.keys.secret().expose(), &victim.context);
             forger.chain_key = Secret::new(victim.chain_key.expose());
             forger.n = victim.n;
-            forger.plan_seal(3, transcript, content, Padding::default(), rng).unwrap().1
+            forger.plan_seal(3, transcript, Outbound::text(content), Padding::default(), rng).unwrap().1
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::keys::{Fingerprint, UnixTime};
 use crate::wire::roster::{RosterCommit, RosterMessage};
 
 impl Group {
-    fn first_epoch(&self) -> u64 {
+    pub(super) fn first_epoch(&self) -> u64 {
         let before = u64::try_from(self.epochs.len().saturating_sub(1)).unwrap_or(u64::MAX);
         self.roster.epoch.saturating_sub(before)
     }
@@ -43,9 +43,14 @@ impl Group {
             .map(|(begins, step)| (begins, &step.commit))
     }
 
+    /// The epoch that the oldest kept commit extends; the present one if none is kept.
+    pub(crate) fn oldest_base(&self) -> u64 {
+        self.roster.epoch.saturating_sub(u64::try_from(self.steps.len()).unwrap_or(u64::MAX))
+    }
+
     /// Whether nothing has been built on this device's welcome.
     pub(crate) fn is_new(&self) -> bool {
-        self.welcomed_after.is_some() && self.epochs.len() == 1
+        self.welcome.is_some() && self.epochs.len() == 1
     }
 
     /// Whether a peer may be told the kept commits after an epoch: a member, or whom one of them puts out.

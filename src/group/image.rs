@@ -3,7 +3,7 @@
 use crate::codec::{Reader, Write};
 use crate::error::{DecodeError, StateError};
 use crate::group::Group;
-use crate::group::roster::{Epoch, Step};
+use crate::group::roster::{Epoch, Step, Welcome};
 use crate::keys::{Fingerprint, IdentityKey, UnixTime};
 use crate::limits::{MAX_GROUP_CHANGES, MAX_KEPT_COMMITS, MAX_KEPT_EPOCHS};
 use crate::secret::GuardedVec;
@@ -22,20 +22,22 @@ impl Group {
     /// Writes:
     ///
     /// ```text
-    /// roster || welcome flag(1) || hash before the welcome(32), if the flag is 1
-    ///   || epochs(1) || (transcript hash(32) || ended chains(1) || when(8, 0 if not)) each
+    /// roster || welcome flag(1) || (hash before the welcome(32) || its signer(32)), if the flag is 1
+    ///   || epochs(1) || (transcript hash(32) || commit's hash(32) || ended chains(1) || when(8, 0 if not)) each
     ///   || steps(1) || (commit || max messages(4) || max age(8) || count(4)
     ///       || (fingerprint(32) || flag(1) || identity(64) || admin since(8), if the flag is 1) each) each
     /// ```
     pub(crate) fn write(&self, out: &mut impl Write) {
         self.roster.write(out);
-        out.flag(self.welcomed_after.is_some());
-        if let Some(hash) = &self.welcomed_after {
-            out.bytes(hash);
+        out.flag(self.welcome.is_some());
+        if let Some(welcome) = &self.welcome {
+            out.bytes(&welcome.extends);
+            out.bytes(welcome.signer.as_bytes());
         }
         out.u8(u8::try_from(self.epochs.len()).unwrap_or(u8::MAX));
         for epoch in &self.epochs {
             out.bytes(&epoch.transcript);
+            out.bytes(&epoch.commit);
             out.flag(epoch.ended_chains.is_some());
             out.u64(epoch.ended_chains.unwrap_or_default().0);
         }
@@ -58,18 +60,23 @@ impl Group {
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let roster = Roster::read(reader)?;
-        let welcomed_after = if reader.flag()? { Some(*reader.array()?) } else { None };
+        let welcome = if reader.flag()? {
+            Some(Welcome { extends: *reader.array()?, signer: Fingerprint::from_bytes(*reader.array()?) })
+        } else {
+            None
+        };
         let count = usize::from(reader.u8()?);
         if count == 0 || count > MAX_KEPT_EPOCHS {
             return Err(DecodeError::Invalid);
         }
         let mut epochs = VecDeque::new();
         for _ in 0..count {
-            let (transcript, ended, at) = (*reader.array()?, reader.flag()?, reader.u64()?);
+            let (transcript, commit) = (*reader.array()?, *reader.array()?);
+            let (ended, at) = (reader.flag()?, reader.u64()?);
             if !ended && at != 0 {
                 return Err(DecodeError::Invalid);
             }
-            epochs.push_back(Epoch { transcript, ended_chains: ended.then_some(UnixTime(at)) });
+            epochs.push_back(Epoch { transcript, commit, ended_chains: ended.then_some(UnixTime(at)) });
         }
         let count = usize::from(reader.u8()?);
         if count > MAX_KEPT_COMMITS || count >= epochs.len() {
@@ -83,7 +90,7 @@ impl Group {
         if !linked.into_iter().all(|(step, epoch)| step.commit.extends == epoch.transcript) || reach > roster.epoch {
             return Err(DecodeError::Invalid);
         }
-        Ok(Self { roster, epochs, steps, welcomed_after })
+        Ok(Self { roster, epochs, steps, welcome })
     }
 
     /// The whole group as one image, for those who use it without a device. It holds no secret.

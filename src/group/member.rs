@@ -7,17 +7,16 @@ use crate::codec::{Reader, Write};
 use crate::crypto::sign;
 use crate::error::{DecodeError, OpenError};
 use crate::group::chain::{ChainId, chain_context, message_context, position, signed_message};
-use crate::keys::{Fingerprint, UnixTime};
+use crate::keys::{Fingerprint, MailboxAddress, UnixTime};
 use crate::limits::{MAX_SKIPPED, SPENT_WINDOW, TAG_WINDOW};
 use crate::message::Opening;
 use crate::ratchet::{
     ChainKeys, Place, ReceiveError, Skip, SkippedDelta, SkippedKeys, TagSink, TagSource, TagWindow, check_jump, kdf_ck,
 };
 use crate::secret::{Guarded, GuardedVec, Secret, copied};
-use crate::wire::payload::{CONTENT_OFFSET, GroupPayload};
+use crate::wire::payload::{CONTENT_OFFSET, GroupPayload, PayloadKind};
 use crate::wire::roster::{Announcement, GroupId};
 use crate::wire::sealed::{GroupHeader, Tag};
-use alloc::vec::Vec;
 use core::mem;
 
 /// The only chain in a receiver's store of skipped keys.
@@ -64,7 +63,8 @@ impl MemberStep {
 pub(crate) struct PlannedGroupOpen {
     pub(crate) step: MemberStep,
     pub(crate) epoch: u64,
-    pub(crate) content: Vec<u8>,
+    pub(crate) kind: PayloadKind,
+    pub(crate) content: GuardedVec,
     /// Message keys lost to the bound on skipped keys.
     pub(crate) lost: u32,
 }
@@ -113,6 +113,11 @@ impl MemberChain {
         }
     }
 
+    /// Where its messages can go.
+    pub(crate) fn mailbox(&self) -> MailboxAddress {
+        self.keys.mailbox(&self.context)
+    }
+
     fn locate(&self, tag: &Tag) -> Option<Place> {
         if let Some(sequence) = self.skipped.find(tag) {
             return Some(Place::Skipped(sequence));
@@ -154,6 +159,7 @@ impl MemberChain {
             .body(&message_key, &context, &bytes, &header.nonce)
             .ok_or(OpenError::RosterDiffers(self.group, self.sender))?;
         let payload = GroupPayload::decode(&body).map_err(|_| OpenError::Rejected)?;
+        let kind = payload.kind;
         let signed = signed_message(&context, tag, &bytes, &[payload.signed]);
         if !sign::verify(&self.verify, &signed, payload.signature) {
             return Err(OpenError::Rejected);
@@ -161,8 +167,7 @@ impl MemberChain {
         let end = CONTENT_OFFSET.saturating_add(payload.content_len);
         body.truncate(end);
         body.drain(..CONTENT_OFFSET.min(end));
-        let content = mem::take(&mut *body);
-        Ok(PlannedGroupOpen { lost: step.skipped.lost, step, epoch: header.epoch, content })
+        Ok(PlannedGroupOpen { lost: step.skipped.lost, step, epoch: header.epoch, kind, content: body })
     }
 
     fn plan_receive(&self, place: Place, n: u32) -> Result<(Guarded<32>, MemberStep), ReceiveError> {

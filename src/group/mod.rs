@@ -20,6 +20,7 @@
 //! # }
 //! ```
 
+mod branch;
 mod chain;
 mod history;
 mod image;

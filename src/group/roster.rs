@@ -21,6 +21,8 @@ use rand_core::CryptoRng;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Epoch {
     pub(super) transcript: [u8; 32],
+    /// The name of the commit that began it, zeros for epoch 0.
+    pub(super) commit: [u8; 32],
     /// When the commit that began it came, if it ended every chain.
     pub(super) ended_chains: Option<UnixTime>,
 }
@@ -42,8 +44,15 @@ pub struct Group {
     pub(super) roster: Roster,
     pub(super) epochs: VecDeque<Epoch>,
     pub(super) steps: VecDeque<Step>,
-    /// The hash that the commit of this device's welcome extends: nothing before it is known.
-    pub(super) welcomed_after: Option<[u8; 32]>,
+    /// How this device came in, while the epoch that it came in with is remembered.
+    pub(super) welcome: Option<Welcome>,
+}
+
+/// The commit that a welcome stood on. Nothing before it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Welcome {
+    pub(super) extends: [u8; 32],
+    pub(super) signer: Fingerprint,
 }
 
 /// A commit that was made, to be handed to members.
@@ -66,7 +75,8 @@ pub enum Received {
     Superseded(usize),
     /// It is applied already.
     Known,
-    /// One that is better was applied before: whoever brought it should be given that.
+    /// A better branch was applied before: whoever brought it should be given that. Keep it for a while: with commits that
+    /// build on it, it may be the better one.
     Outvoted,
     /// It extends a hash that is not known: keep it until what comes before it is here.
     Early,
@@ -93,8 +103,8 @@ impl Group {
         let roster = Roster { group, epoch: 0, policy, members };
         // th_0: nobody but the founder ever needs it; whoever is added learns th_0 from the commit that extends it.
         let transcript = kdf::hash(Label::GroupStart, &[&roster.hash()]);
-        let epochs = VecDeque::from([Epoch { transcript, ended_chains: None }]);
-        Ok(Self { roster, epochs, steps: VecDeque::new(), welcomed_after: None })
+        let epochs = VecDeque::from([Epoch { transcript, commit: [0; 32], ended_chains: None }]);
+        Ok(Self { roster, epochs, steps: VecDeque::new(), welcome: None })
     }
 
     /// The group's name.
@@ -162,65 +172,23 @@ impl Group {
         })
     }
 
-    /// Takes in a commit that came, from whichever member.
+    /// Takes in a commit that came, from whichever member. `others` are some that came before and were
+    /// [`Received::Outvoted`] or [`Received::Early`]: together they may be the better branch.
     ///
     /// # Errors
     /// [`GroupError`]: its author was not allowed to make it, or did not: whoever passed it on is at fault. Nothing has
     /// changed.
-    pub fn receive(&mut self, commit: &[u8], now: UnixTime) -> Result<Received, GroupError> {
-        match RosterMessage::decode(commit) {
-            Ok(RosterMessage::Commit(group, commit)) if group == self.id() => self.take(&commit, now),
+    pub fn receive(&mut self, commit: &[u8], others: &[&[u8]], now: UnixTime) -> Result<Received, GroupError> {
+        let read = |bytes: &[u8]| match RosterMessage::decode(bytes) {
+            Ok(RosterMessage::Commit(group, commit)) if group == self.id() => Ok(commit),
             _ => Err(GroupError::Malformed),
-        }
-    }
-
-    pub(crate) fn take(&mut self, commit: &RosterCommit, now: UnixTime) -> Result<Received, GroupError> {
-        if commit.extends == self.transcript() {
-            let step = self.check_signed(commit)?;
-            self.apply(step, now);
-            return Ok(Received::Applied);
-        }
-        let Some(place) = self.steps.iter().position(|step| step.commit.extends == commit.extends) else {
-            let known = self.welcomed_after == Some(commit.extends)
-                || self.epochs.iter().any(|epoch| epoch.transcript == commit.extends);
-            return Ok(if known { Received::Fork } else { Received::Early });
         };
-        if self.steps.get(place).is_some_and(|step| step.commit == *commit) {
-            return Ok(Received::Known);
-        }
-        // Both start from the roster before that step.
-        let undone = self.steps.len().saturating_sub(place);
-        let mut base = self.clone();
-        let mine = base.order(place);
-        for _ in 0..undone {
-            base.undo();
-        }
-        let step = base.check_signed(commit)?;
-        base.apply(step, now);
-        let theirs = base.order(base.steps.len().saturating_sub(1));
-        if theirs < mine {
-            *self = base;
-            Ok(Received::Superseded(undone))
-        } else {
-            Ok(Received::Outvoted)
-        }
+        let others = others.iter().map(|bytes| read(bytes)).collect::<Result<Vec<_>, _>>()?;
+        let commit = read(commit)?;
+        self.take(&commit, &others, now)
     }
 
-    /// Where the commit of a step stands among those that extend the same hash: the signer who has been admin longer,
-    /// then a hash that nobody can choose, then the hash it leads to. The smallest wins.
-    fn order(&self, place: usize) -> (u64, [u8; 32], [u8; 32]) {
-        let Some(step) = self.steps.get(place) else { return (NEVER, [0xff; 32], [0xff; 32]) };
-        let signer = step.commit.signer;
-        // As the roster was before the step: what the first later step replaced, else what is there now.
-        let before = self.steps.iter().skip(place).find_map(|later| later.members.get(&signer));
-        let entry = before.map_or_else(|| self.roster.members.get(&signer), Option::as_ref);
-        let since = entry.map_or(NEVER, |member| member.admin_since);
-        let tie = kdf::hash(Label::CommitOrder, &[&step.commit.extends, signer.as_bytes()]);
-        let after = self.epochs.len().saturating_sub(self.steps.len()).saturating_add(place);
-        (since, tie, self.epochs.get(after).map_or([0xff; 32], |epoch| epoch.transcript))
-    }
-
-    fn check_signed(&self, commit: &RosterCommit) -> Result<Step, GroupError> {
+    pub(super) fn check_signed(&self, commit: &RosterCommit) -> Result<Step, GroupError> {
         let step = self.check(commit)?;
         let signer = self.roster.members.get(&commit.signer).ok_or(GroupError::NotMember)?;
         if signer.identity.verifies(&commit.signed_message(&self.id()), &commit.signature) {
@@ -286,7 +254,7 @@ impl Group {
     }
 
     /// Applies a commit that was checked.
-    fn apply(&mut self, step: Step, now: UnixTime) {
+    pub(super) fn apply(&mut self, step: Step, now: UnixTime) {
         let roster = &mut self.roster;
         roster.epoch = roster.epoch.saturating_add(1);
         let since = |role: Role, epoch: u64| if role == Role::Admin { epoch } else { NEVER };
@@ -312,13 +280,14 @@ impl Group {
         }
         let transcript = next_transcript(&step.commit, &self.roster);
         let ended_chains = step.commit.ends_chains().then_some(now);
-        self.epochs.push_back(Epoch { transcript, ended_chains });
+        self.epochs.push_back(Epoch { transcript, commit: step.commit.id(), ended_chains });
         self.steps.push_back(step);
         if self.steps.len() > MAX_KEPT_COMMITS {
             self.steps.pop_front();
         }
         if self.epochs.len() > MAX_KEPT_EPOCHS {
             self.epochs.pop_front();
+            self.welcome = None;
         }
     }
 
@@ -381,8 +350,9 @@ impl Group {
         }
         let transcript = next_transcript(commit, &roster);
         let ended_chains = commit.ends_chains().then_some(now);
-        let epochs = VecDeque::from([Epoch { transcript, ended_chains }]);
-        Ok(Self { roster, epochs, steps: VecDeque::new(), welcomed_after: Some(commit.extends) })
+        let epochs = VecDeque::from([Epoch { transcript, commit: commit.id(), ended_chains }]);
+        let welcome = Some(Welcome { extends: commit.extends, signer: commit.signer });
+        Ok(Self { roster, epochs, steps: VecDeque::new(), welcome })
     }
 }
 

@@ -7,13 +7,14 @@ use crate::error::{GroupError, OpenError};
 use crate::group::chain::OwnChain;
 use crate::keys::{Fingerprint, UnixTime};
 use crate::message::Opening;
+use crate::message::Outbound;
 use crate::padding::Padding;
 use crate::wire::envelope::Envelope;
 use crate::wire::roster::Announcement;
 use crate::{GroupId, IdentityKeyPair};
 use alloc::vec::Vec;
 use chacha20::ChaCha20Rng;
-use rand_core::SeedableRng;
+use rand_core::{Rng as _, SeedableRng};
 
 const NOW: UnixTime = UnixTime(1_000);
 const TH: [u8; 32] = [7; 32];
@@ -39,7 +40,8 @@ impl Chains {
     }
 
     fn seal(&mut self, content: &[u8]) -> Vec<u8> {
-        let (mut step, envelope) = self.own.plan_seal(3, &TH, content, Padding::default(), &mut self.rng).unwrap();
+        let (mut step, envelope) =
+            self.own.plan_seal(3, &TH, Outbound::text(content), Padding::default(), &mut self.rng).unwrap();
         self.own.swap(&mut step);
         envelope
     }
@@ -49,7 +51,7 @@ fn open(chain: &mut MemberChain, bytes: &[u8], transcript: [u8; 32]) -> Result<V
     let envelope = Envelope::parse(bytes).unwrap();
     let mut planned = chain.plan_open(&Opening::new(&envelope), true, |_| Ok(transcript))?;
     chain.swap(&mut planned.step, &mut ());
-    Ok(planned.content)
+    Ok(planned.content.to_vec())
 }
 
 #[test]
@@ -114,7 +116,8 @@ fn a_member_can_not_sign_for_another() {
     let other = SignPrivate::generate(&mut chains.rng);
     image[seed_at..seed_at + 32].copy_from_slice(other.expose());
     let forger = crate::codec::Reader::whole(&image, |reader| OwnChain::read(reader, chains.alice)).unwrap();
-    let (_, forged) = forger.plan_seal(3, &TH, b"not by Alice", Padding::default(), &mut chains.rng).unwrap();
+    let (_, forged) =
+        forger.plan_seal(3, &TH, Outbound::text(b"not by Alice"), Padding::default(), &mut chains.rng).unwrap();
     // Another verification key is another context: the body does not open.
     let differs = OpenError::RosterDiffers(chains.group, chains.alice);
     assert_eq!(open(&mut bob, &forged, TH), Err(differs));
@@ -238,16 +241,16 @@ fn forged_signatures_and_other_groups_commits_are_refused() {
         let mut forged = commit.clone();
         forged[byte] ^= 1;
         let mut theirs = group.clone();
-        let result = theirs.receive(&forged, NOW);
+        let result = theirs.receive(&forged, &[], NOW);
         // What extends another hash is early; everything else is refused.
         assert!(matches!(result, Err(_) | Ok(Received::Early)), "byte {byte}: {result:?}");
         assert_eq!(theirs, group);
     }
     let other = Group::create(&bob, GroupPolicy::default(), &mut ChaCha20Rng::from_seed([3; 32])).unwrap();
-    assert_eq!(other.clone().receive(&commit, NOW), Err(GroupError::Malformed));
+    assert_eq!(other.clone().receive(&commit, &[], NOW), Err(GroupError::Malformed));
     let mut theirs = group.clone();
-    assert_eq!(theirs.receive(&commit, NOW), Ok(Received::Applied));
-    assert_eq!((theirs.transcript(), theirs.receive(&commit, NOW)), (made.transcript(), Ok(Received::Known)));
+    assert_eq!(theirs.receive(&commit, &[], NOW), Ok(Received::Applied));
+    assert_eq!((theirs.transcript(), theirs.receive(&commit, &[], NOW)), (made.transcript(), Ok(Received::Known)));
 }
 
 #[test]
@@ -292,7 +295,7 @@ fn better_branch_wins_in_any_order() {
         let mut result = group.clone();
         // Twice: whatever was early the first time.
         for commit in order.iter().chain(order).flat_map(|branch| branch.iter()) {
-            result.receive(commit, NOW).unwrap();
+            result.receive(commit, &[], NOW).unwrap();
         }
         (result.transcript(), result.epoch())
     };
@@ -311,6 +314,103 @@ fn better_branch_wins_in_any_order() {
     assert!(winner(0, 1) && winner(0, 2) && winner(1, 2) && winner(3, 1));
 }
 
+/// Bob was removed by Alice, after Carol had left. He goes back to before Carol left, where he outranks her, to undo his
+/// removal; who has seen the removal is not impressed, and who has not learns better.
+#[test]
+fn nobody_undoes_what_someone_more_senior_has_done_since() {
+    let Founders { people: [alice, bob, carol, dave], group } = founders();
+    let mut honest = group.clone();
+    let left = honest.commit(&carol, &[RosterChange::Leave], NOW).unwrap().commit;
+    let removed = honest.commit(&alice, &[RosterChange::Remove(bob.fingerprint())], NOW).unwrap().commit;
+    let mut revenge = group.clone();
+    let ghost = revenge.commit(&bob, &[RosterChange::Add(*dave.public(), Role::Admin)], NOW).unwrap().commit;
+    let mut informed = honest.clone();
+    assert_eq!(informed.receive(&ghost, &[], NOW), Ok(Received::Outvoted));
+    let mut misled = group.clone();
+    assert_eq!(misled.receive(&ghost, &[], NOW), Ok(Received::Applied));
+    assert_eq!(misled.receive(&left, &[], NOW), Ok(Received::Outvoted), "Bob outranks Carol");
+    assert_eq!(misled.receive(&removed, &[], NOW), Ok(Received::Early));
+    assert_eq!(misled.receive(&removed, &[&left], NOW), Ok(Received::Superseded(1)));
+    assert_eq!(misled.transcript(), honest.transcript());
+    // Also when the two come in the other order.
+    let mut misled = revenge.clone();
+    assert_eq!(misled.receive(&left, &[&removed], NOW), Ok(Received::Superseded(1)));
+    assert_eq!(misled.transcript(), honest.transcript());
+}
+
+/// Trees of commits by everyone who may: whoever has heard of all of them, in whatever order, follows the same branch.
+#[test]
+fn all_orders_end_on_one_branch() {
+    for seed in 0..24 {
+        let mut rng = ChaCha20Rng::from_seed([seed; 32]);
+        let mut below = |end: usize| usize::try_from(rng.next_u64() % end as u64).unwrap();
+        let Founders { people, group } = founders();
+        let mut tree = Vec::from([group.clone()]);
+        let mut commits: Vec<Vec<u8>> = Vec::new();
+        while commits.len() < 8 {
+            let (parent, signer, subject) = (below(tree.len()), &people[below(4)], people[below(4)].fingerprint());
+            let change = match below(6) {
+                0 => RosterChange::Add(*people[3].public(), Role::Member),
+                1 => RosterChange::Remove(subject),
+                2 => RosterChange::SetRole(subject, Role::Admin),
+                3 => RosterChange::SetRole(subject, Role::Member),
+                4 => RosterChange::Leave,
+                _ => RosterChange::SetPolicy(GroupPolicy { max_messages: 1 + below(50) as u32, max_age: 1 }),
+            };
+            let mut child = tree[parent].clone();
+            if let Ok(made) = child.commit(signer, &[change], NOW) {
+                tree.push(child);
+                commits.push(made.commit);
+            }
+        }
+        let mut ends = alloc::collections::BTreeSet::new();
+        for _ in 0..3 {
+            let mut order = commits.clone();
+            for i in (1..order.len()).rev() {
+                order.swap(i, below(i + 1));
+            }
+            let mut result = group.clone();
+            let mut seen: Vec<&[u8]> = Vec::new();
+            for commit in &order {
+                seen.push(commit);
+                // What waits is tried again after every change.
+                let mut before = None;
+                while before != Some(result.transcript()) {
+                    before = Some(result.transcript());
+                    for waiting in &seen {
+                        result.receive(waiting, &seen, NOW).unwrap_or(Received::Early);
+                    }
+                }
+            }
+            ends.insert(result.transcript());
+        }
+        assert_eq!(ends.len(), 1, "seed {seed}");
+    }
+}
+
+/// A commit of one's own past, passed on again, is no fork; another one for the same epoch is.
+#[test]
+fn ones_own_history_is_known() {
+    let Founders { people: [alice, bob, carol, dave], mut group } = founders();
+    let committed = group.commit(&alice, &[RosterChange::Add(*dave.public(), Role::Member)], NOW).unwrap();
+    let mut daves = Group::join(dave.public(), &committed.welcome, alice.fingerprint(), NOW).unwrap();
+    let mut other = founders().group;
+    let fork = other.commit(&bob, &[RosterChange::Remove(carol.fingerprint())], NOW).unwrap().commit;
+    assert_eq!(daves.receive(&committed.commit, &[], NOW), Ok(Received::Known));
+    assert_eq!(daves.receive(&fork, &[], NOW), Ok(Received::Fork));
+    for i in 1..=20 {
+        let policy = RosterChange::SetPolicy(GroupPolicy { max_messages: i, max_age: 1 });
+        let commit = group.commit(&bob, &[policy], NOW).unwrap().commit;
+        assert_eq!(daves.receive(&commit, &[], NOW), Ok(Received::Applied));
+    }
+    for theirs in [&mut group, &mut daves] {
+        assert_eq!(theirs.receive(&committed.commit, &[], NOW), Ok(Received::Known));
+        assert_eq!(theirs.receive(&fork, &[], NOW), Ok(Received::Fork));
+        let restored = Group::from_state(theirs.to_state().expose()).unwrap();
+        assert_eq!(restored.clone().receive(&committed.commit, &[], NOW), Ok(Received::Known));
+    }
+}
+
 #[test]
 fn beyond_what_can_be_undone_is_a_fork() {
     let Founders { people: [alice, bob, ..], group } = founders();
@@ -321,7 +421,7 @@ fn beyond_what_can_be_undone_is_a_fork() {
         ours.commit(&bob, &[policy(i)], NOW).unwrap();
     }
     let before = ours.clone();
-    assert_eq!(ours.receive(&better, NOW), Ok(Received::Fork));
+    assert_eq!(ours.receive(&better, &[], NOW), Ok(Received::Fork));
     assert_eq!(ours, before);
 }
 

@@ -2,6 +2,7 @@
 
 use crate::crypto::kdf::{self, MacKey};
 use crate::crypto::{aead, counted};
+use crate::keys::MailboxAddress;
 use crate::labels::Label;
 use crate::ratchet::root::split;
 use crate::secret::{Guarded, Secret, secret_role};
@@ -50,6 +51,11 @@ impl ChainKeys {
 
     pub(crate) fn header_key(&self) -> &[u8; 32] {
         self.header_key.expose()
+    }
+
+    /// `EXPAND(header secret, label || context, 32)`: where the chain's messages can go.
+    pub(crate) fn mailbox(&self, context: &[u8; 32]) -> MailboxAddress {
+        MailboxAddress(*kdf::expand::<32>(self.secret.expose(), Label::Mailbox, context))
     }
 
     /// `tag_n = HMAC-SHA-256(tk, n)[0..16]`.

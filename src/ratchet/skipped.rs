@@ -93,6 +93,11 @@ impl SkippedKeys {
         self.chains.get(&chain).map(|chain| &chain.keys)
     }
 
+    /// The chains that have skipped keys, the newest first.
+    pub(crate) fn newest_chains(&self) -> impl Iterator<Item = (u64, &ChainKeys)> {
+        self.chains.iter().rev().map(|(number, chain)| (*number, &chain.keys))
+    }
+
     pub(crate) fn tags(&self) -> impl Iterator<Item = &Tag> {
         self.by_tag.keys()
     }

@@ -13,8 +13,8 @@
 //! the new state swaps back.
 
 use crate::crypto::dh::DhPrivate;
-use crate::keys::{DhKeyPair, DhPublic};
-use crate::limits::{NEXT_TAG_WINDOW, SPENT_WINDOW, TAG_WINDOW};
+use crate::keys::{DhKeyPair, DhPublic, MailboxAddress};
+use crate::limits::{MAX_MAILBOXES, NEXT_TAG_WINDOW, SPENT_WINDOW, TAG_WINDOW};
 use crate::ratchet::chain::{ChainKeys, HeaderSecret, TagSink, TagWindow};
 use crate::ratchet::kem::KemRatchet;
 use crate::ratchet::receive::ReceiveError;
@@ -154,6 +154,23 @@ impl Ratchet {
         for tag in self.skipped.tags() {
             sink.add(*tag, crate::ratchet::TagSource::Skipped);
         }
+    }
+
+    /// Where what is sent now goes.
+    pub(crate) fn send_mailbox(&self) -> MailboxAddress {
+        match &self.sending {
+            Sending::Active { keys, .. } => keys.mailbox(&self.context),
+            Sending::Idle { .. } => ChainKeys::derive(self.next_send.expose(), &self.context).mailbox(&self.context),
+        }
+    }
+
+    /// Where the peer's messages may lie: at the next chain's address, the current one's, the previous one's, then those
+    /// of older chains of which messages are missing.
+    pub(crate) fn receive_mailboxes(&self) -> impl Iterator<Item = MailboxAddress> {
+        let first = self.first_line;
+        let lines = self.lines.iter().rev().map(|line| &line.keys);
+        let older = self.skipped.newest_chains().filter(move |(number, _)| *number < first).map(|(_, keys)| keys);
+        lines.chain(older).take(MAX_MAILBOXES).map(|keys| keys.mailbox(&self.context))
     }
 
     // --- Lines ---------------------------------------------------------------------------------------------------

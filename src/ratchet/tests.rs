@@ -104,7 +104,7 @@ fn swapping_a_sealing_twice_changes_nothing() {
     let mut pair = Pair::answered();
     for round in 0..20 {
         let before = pair.alice.to_state().expose().to_vec();
-        let message = crate::session::Outbound { kind: PayloadKind::Application, content: b"x" };
+        let message = crate::message::Outbound { kind: PayloadKind::Application, content: b"x" };
         let mut sealed = pair.alice.plan_seal(message, Padding::default(), &mut pair.rng).unwrap();
         assert_eq!(pair.alice.to_state().expose(), before, "planning changed something");
         pair.alice.swap_seal(&mut sealed.step);

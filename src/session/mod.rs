@@ -41,15 +41,16 @@ pub use crate::wire::control::{Control, Rank};
 pub use open::{Accepted, Opened};
 
 pub(crate) use open::{OpenStep, PlannedOpen};
-pub(crate) use seal::{Outbound, SealStep};
+pub(crate) use seal::SealStep;
 
 use crate::error::HandshakeError;
 use crate::handshake;
 use crate::identity::IdentityKeyPair;
-use crate::keys::{Fingerprint, IdentityKey, SessionId};
+use crate::keys::{Fingerprint, IdentityKey, MailboxAddress, SessionId};
 use crate::prekey::VerifiedPreKeyBundle;
 use crate::ratchet::{Ratchet, TagSink};
 use crate::secret::GuardedVec;
+use crate::wire::attachment::Attachment;
 use crate::wire::introduction::{PREFIX_LEN, prefix_hash};
 use crate::wire::payload::PayloadKind;
 use crate::wire::sealed::Tag;
@@ -64,6 +65,8 @@ use rand_core::CryptoRng;
 pub enum Content {
     /// What the application sealed.
     Message(Vec<u8>),
+    /// What opens content that travels beside the message, and a note on it.
+    Attachment(Attachment, Vec<u8>),
     /// The peer has read these messages.
     Receipt(Vec<Tag>),
     /// What the other side's device says to this one.
@@ -120,6 +123,7 @@ impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Message(content) => write!(f, "Message({} bytes)", content.len()),
+            Self::Attachment(attachment, note) => write!(f, "{attachment:?} with {} bytes", note.len()),
             Self::Receipt(tags) => f.debug_tuple("Receipt").field(tags).finish(),
             Self::Group(content) => f.debug_tuple("Group").field(content).finish(),
             Self::Control(control) => f.debug_tuple("Control").field(control).finish(),
@@ -221,6 +225,18 @@ impl Session {
             kem_epochs: self.ratchet.kem_epochs(),
             skipped: self.ratchet.skipped().len(),
         }
+    }
+
+    /// Where what is sealed now goes: an address that changes with each turn, on which the peer listens. `None` while this
+    /// side's introduction is unanswered: that goes where the peer has published that introductions go.
+    pub fn mailbox(&self) -> Option<MailboxAddress> {
+        self.is_answered().then(|| self.ratchet.send_mailbox())
+    }
+
+    /// Where to listen for the peer's messages, the likeliest first: at most [`crate::limits::MAX_MAILBOXES`]. The list
+    /// changes with what is opened.
+    pub fn mailboxes(&self) -> impl Iterator<Item = MailboxAddress> {
+        self.ratchet.receive_mailboxes()
     }
 
     /// Whether the peer is known to hold the session: it is not an introduction of this side's that waits for an answer.

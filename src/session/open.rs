@@ -11,6 +11,7 @@ use crate::prekey::{PreKeyChange, PreKeyLifetimes, PreKeyStore};
 use crate::ratchet::{ChainKeys, Incoming, Place, Ratchet, ReceiveError, ReceiveStep, TagSink};
 use crate::secret::GuardedVec;
 use crate::session::{Content, GroupContent, Prefix, Rank, Session};
+use crate::wire::attachment::Attachment;
 use crate::wire::control::{Control, decode_receipt};
 use crate::wire::envelope::Envelope;
 use crate::wire::introduction::IntroductionId;
@@ -320,6 +321,11 @@ fn read_body(mut body: GuardedVec, step: &mut ReceiveStep) -> Option<(Content, b
             body.truncate(end);
             body.drain(..CONTENT_OFFSET.min(end));
             Content::Group(GroupContent { kind, bytes: body })
+        }
+        PayloadKind::Attachment => {
+            let mut reader = Reader::new(body.get(CONTENT_OFFSET..end)?);
+            let attachment = Attachment::read(&mut reader).ok()?;
+            Content::Attachment(attachment, reader.rest().to_vec())
         }
         PayloadKind::Control => Content::Control(Control::decode(body.get(CONTENT_OFFSET..end)?).ok()?),
     };

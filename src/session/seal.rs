@@ -3,7 +3,7 @@
 use crate::crypto::aead::NONCE_LEN;
 use crate::error::SealError;
 use crate::limits::SEALED_FIXED_LEN;
-use crate::message::Sealing;
+use crate::message::{Outbound, Sealing};
 use crate::padding::Padding;
 use crate::ratchet::SendStep;
 use crate::session::Session;
@@ -12,13 +12,6 @@ use crate::wire::payload::PayloadKind;
 use crate::wire::sealed::{Header, Tag};
 use alloc::vec::Vec;
 use rand_core::CryptoRng;
-
-/// A message to seal.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Outbound<'a> {
-    pub(crate) kind: PayloadKind,
-    pub(crate) content: &'a [u8],
-}
 
 /// What sealing a message changes in a session.
 #[derive(Debug)]

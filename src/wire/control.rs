@@ -50,32 +50,36 @@ impl PartialOrd for Rank {
 ///
 /// ```text
 /// type(1) = 1 || created_at(8) || th2(32)        outranked: the session that this one has to exceed
-///         | 2 || group id(32) || epoch(8)        commits wanted: those after this epoch
+///         | 2 || group id(32) || epoch(8) || th(32)   commits wanted: those after this epoch with this hash
 ///         | 3 || group id(32)                    chain received: the answer to an announcement
+///         | 4 || group id(32) || epoch(8) || th(32)   commits gone: the sender stands there, and keeps none so old
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Control {
     /// Your introduction is outranked by a session that you may have lost.
     Outranked(Rank),
-    /// Commits of a group are missing: those after an epoch.
-    CommitsWanted(GroupId, u64),
+    /// Commits of a group are missing: those after an epoch with this transcript hash.
+    CommitsWanted(GroupId, u64, [u8; 32]),
     /// A sender chain of a group has come; that this is said gives the session a turn.
     ChainReceived(GroupId),
+    /// The sender's roster is at this epoch and hash; the commits that would lead there are not kept any more.
+    CommitsGone(GroupId, u64, [u8; 32]),
 }
 
 impl Control {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(1 + Rank::LEN);
+        let mut out = Vec::with_capacity(1 + 32 + Rank::LEN);
         match self {
             Self::Outranked(rank) => {
                 out.u8(1);
                 rank.write(&mut out);
             }
-            Self::CommitsWanted(group, after) => {
-                out.u8(2);
+            Self::CommitsWanted(group, epoch, transcript) | Self::CommitsGone(group, epoch, transcript) => {
+                out.u8(if matches!(self, Self::CommitsWanted(..)) { 2 } else { 4 });
                 out.bytes(group.as_bytes());
-                out.u64(*after);
+                out.u64(*epoch);
+                out.bytes(transcript);
             }
             Self::ChainReceived(group) => {
                 out.u8(3);
@@ -88,8 +92,9 @@ impl Control {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         Reader::whole(bytes, |reader| match reader.u8()? {
             1 => Rank::read(reader).map(Self::Outranked),
-            2 => Ok(Self::CommitsWanted(GroupId::read(reader)?, reader.u64()?)),
+            2 => Ok(Self::CommitsWanted(GroupId::read(reader)?, reader.u64()?, *reader.array()?)),
             3 => GroupId::read(reader).map(Self::ChainReceived),
+            4 => Ok(Self::CommitsGone(GroupId::read(reader)?, reader.u64()?, *reader.array()?)),
             _ => Err(DecodeError::Invalid),
         })
     }

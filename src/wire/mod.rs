@@ -1,5 +1,6 @@
 //! Messages as plain data: layouts, strict decoding, no keys and no state.
 
+pub(crate) mod attachment;
 pub(crate) mod bundle;
 pub(crate) mod control;
 pub(crate) mod envelope;

@@ -24,6 +24,8 @@ pub(crate) enum PayloadKind {
     /// A roster's commit, or a welcome.
     Roster,
     Control,
+    /// What opens content that travels beside the message, and a note.
+    Attachment,
 }
 
 impl PayloadKind {
@@ -34,6 +36,7 @@ impl PayloadKind {
             Self::Announcement => 3,
             Self::Roster => 4,
             Self::Control => 5,
+            Self::Attachment => 6,
         }
     }
 
@@ -44,6 +47,7 @@ impl PayloadKind {
             3 => Ok(Self::Announcement),
             4 => Ok(Self::Roster),
             5 => Ok(Self::Control),
+            6 => Ok(Self::Attachment),
             _ => Err(DecodeError::Invalid),
         }
     }
@@ -86,10 +90,11 @@ impl<'a> Payload<'a> {
 /// The plaintext of a group message's body, read.
 ///
 /// ```text
-/// zeros(32) || 1(1) || content length(4) || content || 0(1) || signature(64) || zeros
+/// zeros(32) || kind(1: 1 or 6) || content length(4) || content || 0(1) || signature(64) || zeros
 /// ```
 #[derive(Debug)]
 pub(crate) struct GroupPayload<'a> {
+    pub(crate) kind: PayloadKind,
     pub(crate) content_len: usize,
     /// What is signed: all up to the signature, the commitment apart.
     pub(crate) signed: &'a [u8],
@@ -103,9 +108,9 @@ impl<'a> GroupPayload<'a> {
             if !aead::equal(commitment, &[0; COMMITMENT_LEN]) {
                 return Err(DecodeError::Invalid);
             }
-            let (kind, content_len) = (reader.u8()?, reader.count(MAX_CONTENT)?);
+            let (kind, content_len) = (PayloadKind::from_byte(reader.u8()?)?, reader.count(MAX_CONTENT)?);
             reader.slice(content_len)?;
-            if kind != PayloadKind::Application.byte() || reader.u8()? != 0 {
+            if !matches!(kind, PayloadKind::Application | PayloadKind::Attachment) || reader.u8()? != 0 {
                 return Err(DecodeError::Invalid);
             }
             let end = CONTENT_OFFSET.saturating_add(content_len).saturating_add(1);
@@ -114,7 +119,7 @@ impl<'a> GroupPayload<'a> {
             if !reader.rest().iter().all(|&byte| byte == 0) {
                 return Err(DecodeError::Invalid);
             }
-            Ok(Self { content_len, signed, signature })
+            Ok(Self { kind, content_len, signed, signature })
         })
     }
 }

@@ -7,6 +7,7 @@ use crate::error::DecodeError;
 use crate::keys::{Fingerprint, IdentityKey, Signature};
 use crate::labels::Label;
 use crate::limits::{MAX_CHAIN_LEN, MAX_GROUP_CHANGES, MAX_GROUP_MEMBERS};
+use crate::wire::attachment::Attachment;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
@@ -299,6 +300,11 @@ impl RosterCommit {
         out
     }
 
+    /// `SHA-256(label || commit)`.
+    pub(crate) fn id(&self) -> [u8; 32] {
+        kdf::hash(Label::CommitId, &[&self.encode()])
+    }
+
     pub(crate) fn ends_chains(&self) -> bool {
         self.changes.iter().any(RosterChange::ends_chains)
     }
@@ -326,11 +332,13 @@ impl RosterCommit {
 /// ```text
 /// 1 || group id(32) || commit                                    a commit, from any member
 /// 2 || commit || roster                                           a welcome, from the commit's signer
+/// 3 || group id(32) || attachment(72)                             one of these, as an attachment
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RosterMessage {
     Commit(GroupId, RosterCommit),
     Welcome(RosterCommit, Roster),
+    Elsewhere(GroupId, Attachment),
 }
 
 impl RosterMessage {
@@ -347,6 +355,11 @@ impl RosterMessage {
                 commit.write(&mut out);
                 roster.write(&mut out);
             }
+            Self::Elsewhere(group, attachment) => {
+                out.u8(3);
+                out.bytes(group.as_bytes());
+                attachment.write(&mut out);
+            }
         }
         out
     }
@@ -355,6 +368,7 @@ impl RosterMessage {
         Reader::whole(bytes, |reader| match reader.u8()? {
             1 => Ok(Self::Commit(GroupId::read(reader)?, RosterCommit::read(reader)?)),
             2 => Ok(Self::Welcome(RosterCommit::read(reader)?, Roster::read(reader)?)),
+            3 => Ok(Self::Elsewhere(GroupId::read(reader)?, Attachment::read(reader)?)),
             _ => Err(DecodeError::Invalid),
         })
     }

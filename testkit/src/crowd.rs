@@ -6,7 +6,7 @@
 use crate::{Disk, rng};
 use chacha20::ChaCha20Rng;
 use rand_core::Rng as _;
-use sceau::device::{GroupChange, GroupEnvelope, GroupEvent, Unreachable};
+use sceau::device::{Delivery, GroupChange, GroupEvent, Unreachable};
 use sceau::error::{GroupError, OpenError};
 use sceau::group::{GroupPolicy, Role};
 use sceau::prekey::Rotation;
@@ -61,6 +61,8 @@ pub struct Crowd {
     /// Sizes of envelopes that the relay saw.
     pub sizes: BTreeMap<usize, u64>,
     pub rng: ChaCha20Rng,
+    /// Ciphertexts that anyone can fetch, and how many bytes they have.
+    pub attached: Vec<Vec<u8>>,
     /// Whether disks and unchanged states are compared after each event: slow for large crowds.
     pub thorough: bool,
 }
@@ -83,6 +85,7 @@ impl Crowd {
             added: BTreeSet::new(),
             sizes: BTreeMap::new(),
             rng,
+            attached: Vec::new(),
             thorough: true,
         }
     }
@@ -144,7 +147,8 @@ impl Crowd {
                 self.added.insert(*peer);
             }
         }
-        self.post_all(party, committed.envelopes, &committed.unreachable);
+        self.attached.extend(committed.attached);
+        self.post_all(party, committed.deliveries, &committed.unreachable);
         Ok(committed.epoch)
     }
 
@@ -157,7 +161,8 @@ impl Crowd {
         let Party { device, disk, .. } = &mut self.parties[party];
         let pending = device.leave_group(group, self.now, &mut self.rng)?;
         let Ok(committed) = pending.commit(|changes| disk.apply(changes));
-        self.post_all(party, committed.envelopes, &committed.unreachable);
+        self.attached.extend(committed.attached);
+        self.post_all(party, committed.deliveries, &committed.unreachable);
         Ok(committed.epoch)
     }
 
@@ -172,7 +177,8 @@ impl Crowd {
         let Party { device, disk, .. } = &mut self.parties[party];
         let pending = device.prepare_group(group, self.now, &mut self.rng)?;
         let Ok(ready) = pending.commit(|changes| disk.apply(changes));
-        self.post_all(party, ready.envelopes, &ready.unreachable);
+        self.attached.extend(ready.attached);
+        self.post_all(party, ready.deliveries, &ready.unreachable);
         let Party { device, disk, .. } = &mut self.parties[party];
         let pending = device.seal_group(group, &content, self.now, &mut self.rng)?;
         let Ok(sealed) = pending.commit(|changes| disk.apply(changes));
@@ -184,15 +190,16 @@ impl Crowd {
         }
         let (epoch, transcript) = (roster.epoch(), roster.transcript());
         self.sealed.push(Sealed { from: party, epoch, transcript, members, content });
-        self.post_all(party, sealed.envelopes, &sealed.unreachable);
+        self.attached.extend(sealed.attached);
+        self.post_all(party, sealed.deliveries, &sealed.unreachable);
         Ok(number)
     }
 
-    fn post_all(&mut self, party: usize, envelopes: Vec<GroupEnvelope>, unreachable: &[Unreachable]) {
-        for GroupEnvelope { to, envelope, .. } in envelopes {
+    fn post_all(&mut self, party: usize, envelopes: Vec<Delivery>, unreachable: &[Unreachable]) {
+        for Delivery { to, envelope, .. } in envelopes {
             self.post(self.names[&to], envelope);
         }
-        for Unreachable { member, .. } in unreachable {
+        for Unreachable { peer: member, .. } in unreachable {
             self.introduce(party, *member);
         }
         self.pay(party);
@@ -210,10 +217,11 @@ impl Crowd {
             let Party { device, disk, .. } = &mut self.parties[party];
             let Ok(pending) = device.seal_group_owed(group, self.now, &mut self.rng) else { return };
             let Ok(paid) = pending.commit(|changes| disk.apply(changes));
-            if paid.envelopes.is_empty() {
+            self.attached.extend(paid.attached);
+            if paid.deliveries.is_empty() {
                 return;
             }
-            for GroupEnvelope { to, envelope, .. } in paid.envelopes {
+            for Delivery { to, envelope, .. } in paid.deliveries {
                 self.post(self.names[&to], envelope);
             }
         }
@@ -260,10 +268,19 @@ impl Crowd {
                 return;
             }
         };
+        let mut opened = opened;
         assert!(flying.intact, "a damaged envelope was opened: {:?}", opened.event);
         match opened.event {
             Event::GroupMessage { from, content, epoch, .. } => self.note_read(to, from, epoch, &content),
-            Event::Group { what, .. } => self.parties[to].events.push(what),
+            Event::Group { what, .. } => {
+                if let GroupEvent::Elsewhere { name } = what {
+                    opened.notices.extend(self.fetch(to, name));
+                }
+                if std::env::var("TRACE").is_ok() {
+                    eprintln!("to {to}: {what:?}");
+                }
+                self.parties[to].events.push(what);
+            }
             Event::Control { .. } => {}
             other => panic!("unexpected {other:?}"),
         }
@@ -293,13 +310,27 @@ impl Crowd {
         }
     }
 
+    /// Fetches what a member has named, as from a public store.
+    fn fetch(&mut self, to: usize, name: [u8; 32]) -> Vec<Notice> {
+        let ciphertext = self.attached.iter().find(|ciphertext| sceau::attachment::name(ciphertext) == name);
+        let ciphertext = ciphertext.expect("it was stored before the envelope left");
+        let Party { device, disk, events, .. } = &mut self.parties[to];
+        assert!(device.wanted().any(|wanted| wanted == name));
+        let pending = device.take_attached(ciphertext, self.now).expect("it is wanted");
+        let Ok(opened) = pending.commit(|changes| disk.apply(changes));
+        let Event::Group { what, .. } = opened.event else { panic!("{:?}", opened.event) };
+        events.push(what);
+        opened.notices
+    }
+
     /// Pays, after making peers of those who are none yet.
     pub fn settle_debts(&mut self, party: usize) {
         let group = self.group();
         let Party { device, disk, .. } = &mut self.parties[party];
         let Ok(pending) = device.seal_group_owed(group, self.now, &mut self.rng) else { return };
         let Ok(paid) = pending.commit(|changes| disk.apply(changes));
-        self.post_all(party, paid.envelopes, &paid.unreachable);
+        self.attached.extend(paid.attached);
+        self.post_all(party, paid.deliveries, &paid.unreachable);
     }
 
     fn ask(&mut self, party: usize) {

@@ -30,7 +30,7 @@ pub fn decode(data: &[u8]) {
     });
     assert!(Group::join(own.public(), data, own.fingerprint(), crate::talk::NOW).is_err());
     let mut changed = group.clone();
-    if !matches!(changed.receive(data, crate::talk::NOW), Ok(sceau::group::Received::Applied)) {
+    if !matches!(changed.receive(data, &[], crate::talk::NOW), Ok(sceau::group::Received::Applied)) {
         assert_eq!(&changed, group);
     }
     if Envelope::parse(data).is_ok() {

@@ -1,0 +1,190 @@
+//! Which of two branches of a roster's history members follow.
+//!
+//! A branch is as good as its most senior signer: whoever is more senior than all who signed the other one wins, wherever
+//! in the branch it signed. So nobody undoes what someone more senior has done since.
+
+use crate::crypto::kdf;
+use crate::error::GroupError;
+use crate::group::Group;
+use crate::group::roster::{Received, Step};
+use crate::keys::{Fingerprint, UnixTime};
+use crate::labels::Label;
+use crate::wire::roster::{Member, NEVER, RosterCommit};
+use alloc::vec::Vec;
+
+/// Where a branch stands among those that begin at one hash, the smallest first: the seniority there of its most senior
+/// signer, then that of the first one, then a hash that nobody can choose, then the hash that the first commit leads to.
+pub(super) type Standing = (u64, u64, [u8; 32], [u8; 32]);
+
+/// A hash that orders signers of commits for one roster, and that none of them can choose.
+pub(super) fn tie(extends: &[u8; 32], signer: &Fingerprint) -> [u8; 32] {
+    kdf::hash(Label::CommitOrder, &[extends, signer.as_bytes()])
+}
+
+impl Group {
+    /// Takes in a commit; `others` are commits that came before and could not be followed, mostly of the same peer.
+    pub(crate) fn take(
+        &mut self,
+        commit: &RosterCommit,
+        others: &[RosterCommit],
+        now: UnixTime,
+    ) -> Result<Received, GroupError> {
+        if commit.extends == self.transcript() {
+            let step = self.check_signed(commit)?;
+            self.apply(step, now);
+            return Ok(Received::Applied);
+        }
+        let place = self.place(commit);
+        if place.is_some_and(|place| self.steps.get(place).is_some_and(|step| step.commit == *commit)) {
+            return Ok(Received::Known);
+        }
+        if let Some(place) = place {
+            let (branch, _) = self.branch(place, commit, others, now)?;
+            return Ok(self.choose(place, branch));
+        }
+        if let Some(known) = self.is_history(commit) {
+            return Ok(if known { Received::Known } else { Received::Fork });
+        }
+        // It may be the end of a branch whose beginning was outvoted by itself.
+        let mut received = Received::Early;
+        for first in others {
+            let Some(place) = self.place(first) else { continue };
+            let mut rest = others.to_vec();
+            rest.push(commit.clone());
+            let Ok((branch, reached)) = self.branch(place, first, &rest, now) else { continue };
+            if reached.contains(commit) {
+                received = self.choose(place, branch);
+                if received != Received::Outvoted {
+                    break;
+                }
+            }
+        }
+        Ok(received)
+    }
+
+    /// Which step extends the same hash.
+    fn place(&self, commit: &RosterCommit) -> Option<usize> {
+        self.steps.iter().position(|step| step.commit.extends == commit.extends)
+    }
+
+    /// The group as the best branch would have it that leaves this device's at a step with a commit, as far as the others
+    /// reach; and which of them can be followed at all.
+    fn branch(
+        &self,
+        place: usize,
+        first: &RosterCommit,
+        others: &[RosterCommit],
+        now: UnixTime,
+    ) -> Result<(Self, Vec<RosterCommit>), GroupError> {
+        let mut branch = self.clone();
+        for _ in place..self.steps.len() {
+            branch.undo();
+        }
+        let step = branch.check_signed(first)?;
+        branch.apply(step, now);
+        let mut reached = Vec::new();
+        Ok((branch.grown(others, &mut reached, now), reached))
+    }
+
+    /// Goes on with commits that build on the present roster. Each extends one hash, so that none is tried twice.
+    fn grown(self, others: &[RosterCommit], reached: &mut Vec<RosterCommit>, now: UnixTime) -> Self {
+        let mut best: Option<Self> = None;
+        for next in others.iter().filter(|next| next.extends == self.transcript()) {
+            if reached.contains(next) {
+                continue;
+            }
+            let Ok(step) = self.check_signed(next) else { continue };
+            reached.push(next.clone());
+            let mut grown = self.clone();
+            grown.apply(step, now);
+            let grown = grown.grown(others, reached, now);
+            match &mut best {
+                None => best = Some(grown),
+                Some(best) => {
+                    if let Some(place) = best.place(next) {
+                        best.choose(place, grown);
+                    }
+                }
+            }
+        }
+        best.unwrap_or(self)
+    }
+
+    fn choose(&mut self, place: usize, branch: Self) -> Received {
+        // A branch longer than what is kept has lost its beginning: nobody follows that by halves.
+        let Some(theirs) = branch.place_of(self.steps.get(place)).and_then(|place| branch.standing(place)) else {
+            return Received::Outvoted;
+        };
+        if self.standing(place).is_some_and(|mine| theirs < mine) {
+            let undone = self.steps.len().saturating_sub(place);
+            *self = branch;
+            Received::Superseded(undone)
+        } else {
+            Received::Outvoted
+        }
+    }
+
+    fn place_of(&self, step: Option<&Step>) -> Option<usize> {
+        self.place(&step?.commit)
+    }
+
+    /// How good the branch is that this device follows from a step on.
+    fn standing(&self, place: usize) -> Option<Standing> {
+        let first = &self.steps.get(place)?.commit;
+        let since = self.admin_since(place, &first.signer);
+        let best = self.steps.iter().skip(place).map(|step| self.admin_since(place, &step.commit.signer)).min()?;
+        let after = self.epochs.len().saturating_sub(self.steps.len()).saturating_add(place);
+        let leads_to = self.epochs.get(after)?.transcript;
+        Some((best, since, tie(&first.extends, &first.signer), leads_to))
+    }
+
+    /// The epoch that the most senior signer's first commit after an epoch begins: whoever knows the commits up to there
+    /// knows how good this device's branch is.
+    pub(crate) fn convinces(&self, base: u64) -> Option<u64> {
+        let place = usize::try_from(base.checked_sub(self.oldest_base())?).ok()?;
+        let signers = self.steps.iter().skip(place).map(|step| self.admin_since(place, &step.commit.signer));
+        let (_, begins) = signers.zip(base.saturating_add(1)..).min()?;
+        Some(begins)
+    }
+
+    /// Since when someone was an admin in the roster before a step, [`NEVER`] if it was none.
+    fn admin_since(&self, place: usize, name: &Fingerprint) -> u64 {
+        // What the first later step replaced, else what is there now.
+        let replaced = self.steps.iter().skip(place).find_map(|later| later.members.get(name));
+        let entry: Option<&Member> = replaced.map_or_else(|| self.roster.members.get(name), Option::as_ref);
+        entry.map_or(NEVER, |member| member.admin_since)
+    }
+
+    /// Whether a commit that extends an epoch of long ago is the one that was followed there. `None` if that epoch is not
+    /// known.
+    fn is_history(&self, commit: &RosterCommit) -> Option<bool> {
+        let began = self.welcome.filter(|welcome| welcome.extends == commit.extends).and(self.epochs.front()).or_else(
+            || {
+                let extended = self.epochs.iter().position(|epoch| epoch.transcript == commit.extends)?;
+                self.epochs.get(extended.saturating_add(1))
+            },
+        )?;
+        Some(began.commit == commit.id())
+    }
+
+    /// Whether a welcome into the roster that this device was welcomed into by another one is the better of the two. The
+    /// other's signer is an admin as long as this device's roster says.
+    pub(crate) fn outvotes_welcome(&self, other: &Self) -> Option<bool> {
+        let (mine, theirs) = (self.welcome?, other.welcome?);
+        if mine.extends != theirs.extends {
+            return None;
+        }
+        let since = |name: &Fingerprint| match self.admin_since(0, name) {
+            // An admin by the welcome's commit was none before it.
+            since if since < self.first_epoch() => since,
+            _ => NEVER,
+        };
+        let signers = self.steps.iter().map(|step| since(&step.commit.signer));
+        let first = since(&mine.signer);
+        let best = signers.min().unwrap_or(NEVER).min(first);
+        let standing = (best, first, tie(&mine.extends, &mine.signer), self.epochs.front()?.transcript);
+        let their_since = since(&theirs.signer);
+        let tie = tie(&theirs.extends, &theirs.signer);
+        Some((their_since, their_since, tie, other.transcript()) < standing)
+    }
+}
