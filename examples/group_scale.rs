@@ -52,12 +52,17 @@ struct World {
 
 impl World {
     /// Gives the sampled members what is for them.
-    fn hand_out(&mut self, envelopes: &[Delivery]) {
-        for Delivery { to, envelope, .. } in envelopes {
+    fn hand_out(&mut self, committed: &GroupCommitted) {
+        for Delivery { to, envelope, .. } in &committed.deliveries {
             if let Some(device) = self.sampled.get_mut(to)
                 && let Ok(pending) = device.open(envelope, NOW)
             {
                 done(pending);
+                for ciphertext in &committed.attached {
+                    if let Ok(pending) = device.take_attached(ciphertext, NOW) {
+                        done(pending);
+                    }
+                }
             }
         }
     }
@@ -66,8 +71,9 @@ impl World {
     fn pay(&mut self, first: GroupCommitted, cost: &mut Cost, rng: &mut dyn CryptoRng) -> Result<(), Box<dyn Error>> {
         let mut committed = first;
         while !committed.deliveries.is_empty() {
-            cost.bytes += committed.deliveries.iter().map(|envelope| envelope.envelope.len()).sum::<usize>();
-            self.hand_out(&committed.deliveries);
+            let envelopes = committed.deliveries.iter().map(|delivery| &delivery.envelope);
+            cost.bytes += envelopes.chain(&committed.attached).map(Vec::len).sum::<usize>();
+            self.hand_out(&committed);
             let start = Instant::now();
             committed = done(self.founder.seal_group_owed(self.group, NOW, rng)?);
             cost.time += start.elapsed();

@@ -214,7 +214,7 @@ fn missing_commit_is_asked_for() {
 #[test]
 fn random_schedules() {
     let mut reads = 0;
-    let seeds = if std::env::var_os("SCEAU_THOROUGH").is_some() { 400 } else { 40 };
+    let seeds = if std::env::var_os("SCEAU_THOROUGH").is_some() { 2_000 } else { 40 };
     for seed in 0..seeds {
         let mut crowd = Crowd::new(6, 200 + seed);
         crowd.create(GroupPolicy { max_messages: 7, max_age: 50_000 });

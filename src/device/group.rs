@@ -324,7 +324,7 @@ impl Device {
         rng: &mut R,
     ) -> Result<Pending<'_, Vec<u8>>, GroupError> {
         let roster = self.groups.get(&group).ok_or(GroupError::UnknownGroup)?;
-        let content = Control::CommitsWanted(group, roster.epoch(), roster.transcript()).encode();
+        let content = Control::CommitsWanted(group, roster.epoch(), roster.reach()).encode();
         let message = Outbound { kind: PayloadKind::Control, content: &content };
         let (plan, envelope) = self.plan_seal(member, message, now, rng)?;
         Ok(Pending::new(self, plan, envelope))

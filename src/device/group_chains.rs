@@ -30,16 +30,27 @@ impl Device {
         };
         let me_in = group.member(self.fingerprint()).is_some();
         match group.transcript_at(announced.epoch) {
-            Some(hash) if hash != announced.transcript && group.member(from).is_some() => {
+            Some(hash) if hash != announced.transcript => {
                 // This device may be the one that has to change its mind.
                 self.keep_early(from, id, PayloadKind::Announcement, bytes, plan);
-                self.fork(group, from, announced.epoch, announced.transcript, plan)
+                if group.member(from).is_some() {
+                    return self.fork(group, from, announced.epoch, announced.transcript, plan);
+                }
+                // It came in, or stays, by a commit that was outvoted here.
+                let base = group.oldest_base();
+                self.owe(id, from, plan, |debt| {
+                    if group.concerns(from, base) {
+                        (debt.commits_after, debt.convince) = (Some(base), group.convinces(base));
+                    } else {
+                        debt.gone = true;
+                    }
+                });
+                GroupEvent::Refused
             }
             None if announced.epoch > group.epoch() => {
                 self.keep_early(from, id, PayloadKind::Announcement, bytes, plan);
-                if group.member(from).is_some() {
-                    self.owe(id, from, plan, |debt| debt.ask = true);
-                }
+                // Also someone who is no member here: it may be a newcomer, or follow what was outvoted here.
+                self.owe(id, from, plan, |debt| debt.ask = true);
                 GroupEvent::Waiting
             }
             Some(_) if me_in && group.member(from).is_some() => {

@@ -81,8 +81,8 @@ impl Device {
             changes = self.without_chains(id);
             for debt in debts.0.values_mut() {
                 // Welcomes still are this device's alone to give.
-                let Debt { commits_after, convince, welcome, .. } = *debt;
-                *debt = Debt { commits_after, convince, welcome, ..Debt::default() };
+                let Debt { welcome, commits_after, convince, .. } = *debt;
+                *debt = Debt { welcome, commits_after, convince, ..Debt::default() };
             }
             debts.0.retain(|_, debt| *debt != Debt::default());
             own_chain_stays = false;
@@ -260,12 +260,15 @@ fn payment<'c, R: CryptoRng + ?Sized>(
                 return Payment::Message(PayloadKind::Roster, content);
             }
         }
-        debt.gone |= !follows;
+        debt.gone |= !follows && group.member(member).is_some();
     }
-    let control = if core::mem::take(&mut debt.gone) && group.member(member).is_some() {
-        Control::CommitsGone(group.id(), group.epoch(), group.transcript())
+    let control = if core::mem::take(&mut debt.gone) {
+        // Whoever is out is told that, and nothing of where the group stands.
+        let is_in = group.member(member).is_some();
+        let (epoch, transcript) = if is_in { (group.epoch(), group.transcript()) } else { (0, [0; 32]) };
+        Control::CommitsGone(group.id(), epoch, transcript)
     } else if core::mem::take(&mut debt.ask) {
-        Control::CommitsWanted(group.id(), group.epoch(), group.transcript())
+        Control::CommitsWanted(group.id(), group.epoch(), group.reach())
     } else if core::mem::take(&mut debt.acknowledge) {
         Control::ChainReceived(group.id())
     } else {

@@ -118,38 +118,42 @@ impl Device {
         }
     }
 
-    /// A member wants commits: those after its epoch if this device agrees with it so far, else all that are kept.
+    /// A member wants commits: those after the newest epoch on which both agree.
     pub(super) fn plan_commits_wanted(
         &self,
         from: Fingerprint,
         id: GroupId,
-        at: (u64, [u8; 32]),
+        (epoch, hashes): (u64, &[[u8; 32]]),
         changes: &mut Vec<Change>,
         notices: &mut Vec<Notice>,
     ) -> Event {
         let mut plan = Plan::default();
-        let (epoch, transcript) = at;
         let what = match self.groups.get(&id) {
-            Some(group) => {
-                let agrees = group.transcript_at(epoch) == Some(transcript);
-                let oldest = group.oldest_base();
-                let base = if agrees { epoch } else { oldest };
-                let is_member = group.member(from).is_some();
-                if epoch < oldest && is_member {
+            Some(group) => match group.parting(epoch, hashes) {
+                Some(base) if base < group.oldest_base() && base == epoch => {
+                    // Only behind, but too far.
                     self.owe(id, from, &mut plan, |debt| debt.gone = true);
                     GroupEvent::CommitsWanted
-                } else if group.concerns(from, base) && group.commits_after(base).next().is_some() {
-                    // Who is further on can tell in turn.
-                    let behind = epoch > group.epoch() && is_member;
+                }
+                parting if parting.is_none_or(|base| base < group.oldest_base()) => {
+                    // Neither can follow the other.
+                    self.owe(id, from, &mut plan, |debt| debt.gone = true);
+                    let (ours, theirs) = (group.transcript_at(epoch), hashes.first());
+                    let (ours, theirs) = (ours.unwrap_or([0; 32]), theirs.copied().unwrap_or([0; 32]));
+                    let is_in = group.member(from).is_some();
+                    if is_in { GroupEvent::Fork { epoch, ours, theirs } } else { GroupEvent::Refused }
+                }
+                Some(base) if base < group.epoch() && group.concerns(from, base) => {
+                    // Another branch, or one that is longer: then this device has something to learn.
+                    let more = base < epoch && group.member(from).is_some();
                     self.owe(id, from, &mut plan, |debt| {
-                        debt.commits_after = Some(base);
-                        debt.ask |= behind;
+                        (debt.commits_after, debt.convince) = (Some(base), group.convinces(base));
+                        debt.ask |= more && epoch > group.epoch();
                     });
                     GroupEvent::CommitsWanted
-                } else {
-                    GroupEvent::Refused
                 }
-            }
+                _ => GroupEvent::Refused,
+            },
             None => GroupEvent::Refused,
         };
         changes.extend(plan.changes);
@@ -289,9 +293,13 @@ impl Device {
                 self.debts.get(&id).and_then(|debts| debts.0.get(name)).is_some_and(|debt| debt.welcome.is_some())
             };
             for name in removed.iter().filter(|name| **name != self.fingerprint() && !unwelcomed(*name)) {
-                debts.owe(*name, |debt| {
-                    (debt.commits_after, debt.convince) = (base, base.and_then(|base| after.convinces(base)));
-                });
+                match base.filter(|base| after.concerns(*name, *base)) {
+                    Some(base) => debts.owe(*name, |debt| {
+                        (debt.commits_after, debt.convince) = (Some(base), after.convinces(base));
+                    }),
+                    // Who came in only by what is undone knows nothing that the commits build on.
+                    None => debts.owe(*name, |debt| debt.gone = true),
+                }
             }
         }
         self.accept_chains(id, settled, now, false, &mut debts, plan);

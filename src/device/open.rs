@@ -274,8 +274,8 @@ impl Device {
                 }
                 Event::Control { from }
             }
-            Content::Control(Control::CommitsWanted(group, epoch, transcript)) => {
-                self.plan_commits_wanted(from, group, (epoch, transcript), changes, notices)
+            Content::Control(Control::CommitsWanted(group, epoch, hashes)) => {
+                self.plan_commits_wanted(from, group, (epoch, &hashes), changes, notices)
             }
             Content::Control(Control::CommitsGone(group, epoch, transcript)) => {
                 self.commits_gone(from, group, epoch, transcript)

@@ -3,6 +3,7 @@
 use crate::group::Group;
 use crate::keys::{Fingerprint, UnixTime};
 use crate::wire::roster::{RosterCommit, RosterMessage};
+use alloc::vec::Vec;
 
 impl Group {
     pub(super) fn first_epoch(&self) -> u64 {
@@ -46,6 +47,25 @@ impl Group {
     /// The epoch that the oldest kept commit extends; the present one if none is kept.
     pub(crate) fn oldest_base(&self) -> u64 {
         self.roster.epoch.saturating_sub(u64::try_from(self.steps.len()).unwrap_or(u64::MAX))
+    }
+
+    /// The hashes of the present epoch and of those before it to which this device can go back: by them another tells
+    /// where the two part.
+    pub(crate) fn reach(&self) -> Vec<[u8; 32]> {
+        let count = self.steps.len().saturating_add(1);
+        self.epochs.iter().rev().take(count).map(|epoch| epoch.transcript).collect()
+    }
+
+    /// The newest of another's epochs that this device has too.
+    pub(crate) fn parting(&self, epoch: u64, hashes: &[[u8; 32]]) -> Option<u64> {
+        let mut epochs = (0..).map_while(|back| epoch.checked_sub(back)).zip(hashes);
+        // Of the epoch before its welcome a device knows the hash.
+        let before = self.welcome.zip(self.first_epoch().checked_sub(1));
+        let knows = |epoch: u64, hash: [u8; 32]| {
+            self.transcript_at(epoch) == Some(hash)
+                || before.is_some_and(|(welcome, before)| (before, welcome.extends) == (epoch, hash))
+        };
+        epochs.find(|(epoch, hash)| knows(*epoch, **hash)).map(|(epoch, _)| epoch)
     }
 
     /// Whether nothing has been built on this device's welcome.

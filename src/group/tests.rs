@@ -355,7 +355,7 @@ fn all_orders_end_on_one_branch() {
                 2 => RosterChange::SetRole(subject, Role::Admin),
                 3 => RosterChange::SetRole(subject, Role::Member),
                 4 => RosterChange::Leave,
-                _ => RosterChange::SetPolicy(GroupPolicy { max_messages: 1 + below(50) as u32, max_age: 1 }),
+                _ => RosterChange::SetPolicy(GroupPolicy { max_messages: 1 + u32::from(seed), max_age: 1 }),
             };
             let mut child = tree[parent].clone();
             if let Ok(made) = child.commit(signer, &[change], NOW) {

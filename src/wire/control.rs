@@ -2,7 +2,7 @@
 
 use crate::codec::{Reader, Write};
 use crate::error::DecodeError;
-use crate::limits::{CREATED_AT_END, MAX_RECEIPT_IDS};
+use crate::limits::{CREATED_AT_END, MAX_KEPT_COMMITS, MAX_RECEIPT_IDS};
 use crate::wire::roster::GroupId;
 use crate::wire::sealed::Tag;
 use alloc::vec::Vec;
@@ -50,33 +50,45 @@ impl PartialOrd for Rank {
 ///
 /// ```text
 /// type(1) = 1 || created_at(8) || th2(32)        outranked: the session that this one has to exceed
-///         | 2 || group id(32) || epoch(8) || th(32)   commits wanted: those after this epoch with this hash
+///         | 2 || group id(32) || epoch(8) || count(1, 1 to 9) || hashes(32 each)   commits wanted: those after the
+///               newest common one of these hashes, of this epoch and those before it
 ///         | 3 || group id(32)                    chain received: the answer to an announcement
 ///         | 4 || group id(32) || epoch(8) || th(32)   commits gone: the sender stands there, and keeps none so old
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Control {
     /// Your introduction is outranked by a session that you may have lost.
     Outranked(Rank),
-    /// Commits of a group are missing: those after an epoch with this transcript hash.
-    CommitsWanted(GroupId, u64, [u8; 32]),
+    /// Commits of a group are missing: those after the newest common one of these transcript hashes, of an epoch and those
+    /// before it, back to where this device can go back to.
+    CommitsWanted(GroupId, u64, Vec<[u8; 32]>),
     /// A sender chain of a group has come; that this is said gives the session a turn.
     ChainReceived(GroupId),
-    /// The sender's roster is at this epoch and hash; the commits that would lead there are not kept any more.
+    /// The sender's roster is at this epoch and hash, zeros if the receiver is not in it; the commits that would lead there
+    /// are not kept any more, or are none of the receiver's.
     CommitsGone(GroupId, u64, [u8; 32]),
 }
 
 impl Control {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(1 + 32 + Rank::LEN);
+        let mut out = Vec::with_capacity(1 + 32 + 8 + 1 + 32 * (MAX_KEPT_COMMITS + 1));
         match self {
             Self::Outranked(rank) => {
                 out.u8(1);
                 rank.write(&mut out);
             }
-            Self::CommitsWanted(group, epoch, transcript) | Self::CommitsGone(group, epoch, transcript) => {
-                out.u8(if matches!(self, Self::CommitsWanted(..)) { 2 } else { 4 });
+            Self::CommitsWanted(group, epoch, hashes) => {
+                out.u8(2);
+                out.bytes(group.as_bytes());
+                out.u64(*epoch);
+                out.u8(u8::try_from(hashes.len()).unwrap_or(u8::MAX));
+                for hash in hashes {
+                    out.bytes(hash);
+                }
+            }
+            Self::CommitsGone(group, epoch, transcript) => {
+                out.u8(4);
                 out.bytes(group.as_bytes());
                 out.u64(*epoch);
                 out.bytes(transcript);
@@ -92,7 +104,14 @@ impl Control {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         Reader::whole(bytes, |reader| match reader.u8()? {
             1 => Rank::read(reader).map(Self::Outranked),
-            2 => Ok(Self::CommitsWanted(GroupId::read(reader)?, reader.u64()?, *reader.array()?)),
+            2 => {
+                let (group, epoch, count) = (GroupId::read(reader)?, reader.u64()?, usize::from(reader.u8()?));
+                if count == 0 || count > MAX_KEPT_COMMITS.saturating_add(1) {
+                    return Err(DecodeError::Invalid);
+                }
+                let hashes = (0..count).map(|_| reader.array().copied()).collect::<Result<_, _>>()?;
+                Ok(Self::CommitsWanted(group, epoch, hashes))
+            }
             3 => GroupId::read(reader).map(Self::ChainReceived),
             4 => Ok(Self::CommitsGone(GroupId::read(reader)?, reader.u64()?, *reader.array()?)),
             _ => Err(DecodeError::Invalid),
