@@ -113,6 +113,9 @@ pub enum OpenError {
     Violation(Fingerprint),
     /// Authentic, from a blocked peer. Drop it.
     Blocked(Fingerprint),
+    /// Authentic, an introduction by someone who shows no certificate that the policy asks for. Drop it, or keep it and try
+    /// again when a certificate was taken ([`crate::Device::take_certificate`]).
+    Uncertified(Fingerprint, CertificateError),
     /// Of a group whose roster has moved on without this device: keep it for a bounded time, ask a member for the
     /// commits ([`crate::Device::ask_for_commits`]), and try again.
     CommitMissing(GroupId),
@@ -149,6 +152,53 @@ pub enum GroupError {
     Malformed,
     /// No message could be sealed.
     Seal(SealError),
+}
+
+/// Why a certificate was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CertificateError {
+    /// There is none.
+    Missing,
+    /// Its time, or its issuer's, is past: its owner has to fetch another.
+    Expired,
+    /// Its issuer is trusted no longer.
+    Revoked,
+    /// No trusted root stands behind its issuer.
+    Untrusted,
+    /// Its issuer did not sign it for this identity.
+    Signature,
+    /// There is no such peer.
+    UnknownPeer,
+}
+
+/// Why a comparison of identities failed. Whatever the variant: the peer is not verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum VerificationError {
+    /// Not what should come now. A run of messages has ended; begin another.
+    Malformed(DecodeError),
+    /// The code that was scanned is another device's than this peer's.
+    OtherPeer,
+    /// The peer takes another device for this one: someone may be between.
+    NotMe,
+    /// What was revealed is not what was committed to: someone may be between.
+    Commitment,
+}
+
+/// Why a sealed image was not opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum VaultError {
+    /// Not a sealed image: torn, or of a version that this crate does not know.
+    Malformed(DecodeError),
+    /// Torn, damaged, or sealed under another key or name.
+    Rejected,
+    /// Whole, but older than it may be: someone has put it back.
+    Old {
+        /// How old.
+        generation: u64,
+    },
 }
 
 /// Why an attachment was not sealed or opened.
@@ -240,6 +290,7 @@ display! {
         Self::Diverged(_) => "the session has diverged",
         Self::Violation(_) => "the peer broke the protocol",
         Self::Blocked(_) => "from a blocked peer",
+        Self::Uncertified(..) => "an introduction without the certificate that is asked for",
         Self::CommitMissing(_) => "the group's roster has moved on",
         Self::EpochGone(_) => "the group's epoch is not remembered any more",
         Self::RosterDiffers(..) => "not sealed under the group's roster",
@@ -256,6 +307,25 @@ display! {
         Self::Signature => "the signature does not verify",
         Self::Malformed => "not of this group, or not for this identity",
         Self::Seal(_) => "no message could be sealed",
+    }
+    CertificateError {
+        Self::Missing => "no certificate",
+        Self::Expired => "the certificate's time is past",
+        Self::Revoked => "the certificate's issuer is revoked",
+        Self::Untrusted => "no trusted root stands behind the certificate",
+        Self::Signature => "the certificate is not signed for this identity",
+        Self::UnknownPeer => "no such peer",
+    }
+    VerificationError {
+        Self::Malformed(_) => "not what should come now",
+        Self::OtherPeer => "another device's code",
+        Self::NotMe => "the peer takes another device for this one",
+        Self::Commitment => "not what was committed to",
+    }
+    VaultError {
+        Self::Malformed(_) => "not a sealed image",
+        Self::Rejected => "damaged, or sealed under another key or name",
+        Self::Old { .. } => "older than it may be",
     }
     AttachmentError {
         Self::TooLong => "too long for an attachment",
@@ -289,6 +359,18 @@ impl From<SealError> for GroupError {
 impl From<PreKeyError> for SealError {
     fn from(error: PreKeyError) -> Self {
         Self::Bundle(error)
+    }
+}
+
+impl From<DecodeError> for VerificationError {
+    fn from(error: DecodeError) -> Self {
+        Self::Malformed(error)
+    }
+}
+
+impl From<DecodeError> for VaultError {
+    fn from(error: DecodeError) -> Self {
+        Self::Malformed(error)
     }
 }
 

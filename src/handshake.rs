@@ -16,6 +16,7 @@ use crate::ratchet::{InitialSecrets, split};
 use crate::secret::{Guarded, guard};
 use crate::wire::VERSION;
 use crate::wire::bundle::PreKeyFields;
+use crate::wire::certificate::Certificate;
 use crate::wire::introduction::{ENCRYPTED_IDENTITY_LEN, IdentityPayload, IntroductionPrefix, PREFIX_LEN};
 use alloc::boxed::Box;
 use rand_core::CryptoRng;
@@ -33,6 +34,7 @@ pub(crate) struct Initiated {
 pub(crate) struct Responded {
     pub(crate) initiator: IdentityKey,
     pub(crate) created_at: u64,
+    pub(crate) certificate: Option<Certificate>,
     pub(crate) secrets: InitialSecrets,
     pub(crate) transcript: [u8; 32],
 }
@@ -40,6 +42,7 @@ pub(crate) struct Responded {
 /// The initiator's half. Draws the ephemeral private key (32 bytes), then the encapsulation's randomness (32 bytes).
 pub(crate) fn initiate<R: CryptoRng + ?Sized>(
     identity: &IdentityKeyPair,
+    certificate: Option<&Certificate>,
     bundle: &VerifiedPreKeyBundle,
     created_at: u64,
     rng: &mut R,
@@ -64,7 +67,8 @@ pub(crate) fn initiate<R: CryptoRng + ?Sized>(
 
     let th1 = transcript(bundle.identity(), signed, one_time, &ephemeral_public, &encapsulated.ciphertext);
     let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_deref(), &encapsulated.secret);
-    let mut payload = IdentityPayload { identity: *identity.public(), created_at }.encode();
+    let payload = IdentityPayload { identity: *identity.public(), created_at, certificate: certificate.copied() };
+    let mut payload = payload.encode();
     let mac = aead::seal(&keys.identity_key, &[0; 12], &th1, &mut payload);
     payload.bytes(&mac);
 
@@ -109,7 +113,8 @@ pub(crate) fn respond(
     let dh4 = signed.private.dh.agree(&payload.identity.dh().0)?;
     let th2 = kdf::hash(Label::HandshakeFinal, &[&th1, prefix.encrypted_identity]);
     let secrets = session_secrets(&th2, &keys.next, &dh4, &payload.identity.fingerprint(), &identity.fingerprint());
-    Some(Responded { initiator: payload.identity, created_at: payload.created_at, secrets, transcript: th2 })
+    let IdentityPayload { identity: initiator, created_at, certificate } = payload;
+    Some(Responded { initiator, created_at, certificate, secrets, transcript: th2 })
 }
 
 /// `th1 = SHA-256(label || version || IK_B || fields of SPK_B || flag || fields of OPK_B || EK_A || ct)`.

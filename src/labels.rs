@@ -54,6 +54,14 @@ labels! {
     HeaderKey = "header key",
     /// EXPAND: a chain's tag key.
     TagKey = "tag key",
+    /// Ed25519: an issuer's certificate.
+    IssuerCertificate = "issuer certificate",
+    /// Ed25519: a sender's certificate.
+    SenderCertificate = "sender certificate",
+    /// SHA-256: the short name of an issuer's key.
+    IssuerKeyId = "issuer key id",
+    /// SHA-256: a certificate's name.
+    CertificateId = "certificate id",
     /// EXPAND: a chain's mailbox address.
     Mailbox = "mailbox",
     /// SHA-256: an offered KEM key's short name.
@@ -86,6 +94,18 @@ labels! {
     GroupPayload = "group payload",
     /// STREAM: a chunk of an attachment.
     Attachment = "attachment",
+    /// SHA-256: two devices, for their safety number.
+    SafetyNumber = "safety number",
+    /// EXPAND: the digits of a safety number.
+    SafetyDigits = "digits of a safety number",
+    /// SHA-256: what the initiator of a comparison commits to.
+    SasCommitment = "comparison commitment",
+    /// SHA-256: all that a comparison depends on.
+    SasTranscript = "comparison transcript",
+    /// EXPAND: what people compare.
+    SasCode = "comparison code",
+    /// XChaCha20-Poly1305: an image in a vault.
+    Vault = "vault",
     /// HMAC: a record's key in the embedder's store.
     RecordKey = "record key",
 }

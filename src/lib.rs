@@ -26,12 +26,15 @@ mod state;
 mod wire;
 
 pub mod attachment;
+pub mod certificate;
 pub mod device;
 pub mod error;
 pub mod group;
 pub mod limits;
 pub mod prekey;
 pub mod session;
+pub mod vault;
+pub mod verification;
 
 pub use attachment::Attachment;
 pub use device::{Changes, Device, Event, Notice, Opened, Pending, Policy, Record, RecordKey, Search};

@@ -49,7 +49,7 @@ fn of_anything() {
     assert_hides(&format!("{prekeys:?}"), &prekey_image.expose()[13..13 + 96], "PreKeyStore");
 
     let bundle = VerifiedPreKeyBundle::verify(upload.clone().take_bundle(), now).unwrap();
-    let mut session = Session::initiate(&IdentityKeyPair::generate(&mut rng), &bundle, 7, &mut rng).unwrap();
+    let mut session = Session::initiate(&IdentityKeyPair::generate(&mut rng), None, &bundle, 7, &mut rng).unwrap();
     let fresh = format!("{session:?}");
     let image = session.to_state().expose().to_vec();
     // Behind the identity, the rank, four flags, the prefix, the context: the root key.

@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["codec", "crypto"],
     &["keys", "padding", "state"],
     &["wire"],
-    &["attachment", "identity", "message", "ratchet"],
+    &["attachment", "certificate", "identity", "message", "ratchet", "vault", "verification"],
     &["prekey"],
     &["handshake"],
     &["session", "group"],

@@ -157,7 +157,7 @@ fn layers_restore_from_their_images() {
     let mut prekeys = PreKeyStore::new();
     let bundle = prekeys.publish(&bob, 2, Rotation::IfDue, &lifetimes, now, &mut rng).unwrap().take_bundle();
     let bundle = VerifiedPreKeyBundle::verify(bundle, now).unwrap();
-    let mut session = Session::initiate(&alice, &bundle, 1, &mut rng).unwrap();
+    let mut session = Session::initiate(&alice, None, &bundle, 1, &mut rng).unwrap();
     session = Session::from_state(session.to_state().expose(), alice.fingerprint()).unwrap();
     let bytes = session.seal(b"x", Padding::default(), &mut rng).unwrap();
     let mut prekeys = PreKeyStore::from_state(prekeys.to_state().expose()).unwrap();

@@ -1,6 +1,8 @@
 //! What opening an envelope tells, and what can be asked.
 
 use crate::attachment::Attachment;
+use crate::certificate::{CertificateState, Certified};
+use crate::error::CertificateError;
 use crate::group::GroupId;
 use crate::keys::{Fingerprint, IdentityKey, SessionId, UnixTime};
 use crate::session::SessionStatus;
@@ -212,6 +214,8 @@ pub struct MessageStatus {
     pub verified: bool,
     /// Whether it came with an introduction, so that its freshness rests on the sender alone.
     pub introduction: bool,
+    /// Where the peer's certificate stands.
+    pub certificate: CertificateState,
     /// The session that brought it.
     pub session: SessionStatus,
 }
@@ -225,6 +229,12 @@ pub enum Notice {
     /// An introduction displaced a confirmed session: the peer has lost its state, or someone holds its key. Tell
     /// people if they had verified it.
     Displaced(Fingerprint),
+    /// The peer has shown a good certificate, its first or a renewed one ([`PeerStatus::certified`]).
+    Certified(Fingerprint),
+    /// The good certificate that the peer has shown names another address than the one before. Tell people.
+    AddressChanged(Fingerprint),
+    /// The peer has shown a certificate that is not good; its message was taken all the same.
+    CertificateRefused(Fingerprint, CertificateError),
     /// A session or a chain began: envelopes that were unknown may open now. Try them again.
     NewChain(Fingerprint),
     /// The peer sends on a session that this device does not have: renew with a fresh bundle.
@@ -261,6 +271,8 @@ pub struct OwedId(pub(super) Owed);
 pub(super) enum Owed {
     /// The rank that the introduction of this session has to exceed.
     Rank(SessionId),
+    /// This device's certificate.
+    Certificate(Fingerprint),
 }
 
 /// Where to look for an envelope whose tag nobody recognises.
@@ -278,11 +290,16 @@ pub enum Search<'a> {
 /// What is known of a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(clippy::struct_excessive_bools, reason = "each answers a question of its own")]
 pub struct PeerStatus {
     /// Its public identity.
     pub identity: IdentityKey,
     /// Whether people have compared fingerprints.
     pub verified: bool,
+    /// What its last good certificate said; whether that holds, [`crate::certificate::CertificatePolicy::state`] tells.
+    pub certified: Option<Certified>,
+    /// Whether it is shown this device's certificate.
+    pub shows_certificate: bool,
     /// Whether it is blocked.
     pub blocked: bool,
     /// The session on which messages are sealed. Not confirmed: the introduction is unanswered; if it stays so, renew.

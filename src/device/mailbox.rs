@@ -17,8 +17,10 @@ impl Device {
 
     /// Where to leave a control that is owed ([`Self::seal_owed`]), asked before it is sealed.
     pub fn mailbox_owed(&self, id: OwedId) -> Option<MailboxAddress> {
-        let Owed::Rank(session) = id.0;
-        self.sessions.get(&session)?.session.mailbox()
+        match id.0 {
+            Owed::Rank(session) => self.sessions.get(&session)?.session.mailbox(),
+            Owed::Certificate(peer) => self.mailbox(peer),
+        }
     }
 
     /// Where to leave this device's messages for a group, once for all members; `None` before the first. It changes with

@@ -95,6 +95,8 @@ impl Device {
         Some(PeerStatus {
             identity: known.identity,
             verified: known.verified,
+            certified: known.certified,
+            shows_certificate: known.shown,
             blocked: known.blocked,
             session: best.map(|(_, held)| held.session.status()),
             fading: self.sessions_with(peer).count().saturating_sub(1),
@@ -148,7 +150,7 @@ impl Device {
         Ok(Pending::new(self, plan, ()))
     }
 
-    fn change_peer(
+    pub(super) fn change_peer(
         &mut self,
         peer: Fingerprint,
         change: impl FnOnce(&mut Peer),

@@ -4,6 +4,7 @@
 //! changed until [`Pending::commit`] was given a place to store them and that succeeded: **persist, then transmit** is
 //! the only order there is. Dropping a `Pending`, or failing to store, leaves the device as it was.
 
+mod certificates;
 mod debts;
 mod event;
 mod fanout;
@@ -30,6 +31,7 @@ pub use pending::Pending;
 pub use policy::Policy;
 pub use records::{Changes, Record, RecordKey};
 
+use crate::certificate::Certificate;
 use crate::crypto::kdf::MacKey;
 use crate::group::{ChainId, Group, GroupId, MemberChain, OwnChain};
 use crate::identity::IdentityKeyPair;
@@ -56,6 +58,7 @@ pub struct Device {
     /// Whether the identity's record was stored.
     stored: bool,
     policy: Policy,
+    certificate: Option<Box<Certificate>>,
     prekeys: PreKeyStore,
     peers: BTreeMap<Fingerprint, Box<Peer>>,
     sessions: BTreeMap<SessionId, Box<Held>>,
@@ -114,6 +117,7 @@ impl Device {
             record_key: MacKey::new(record_secret),
             stored,
             policy: Policy::default(),
+            certificate: None,
             prekeys: PreKeyStore::new(),
             peers: BTreeMap::new(),
             sessions: BTreeMap::new(),

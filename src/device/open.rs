@@ -6,6 +6,7 @@ use crate::device::peer::Peer;
 use crate::device::pending::{Change, Pending};
 use crate::device::{Device, Held, Standing};
 use crate::error::OpenError;
+use crate::handshake::Responded;
 use crate::keys::{Fingerprint, SessionId, UnixTime};
 use crate::limits::MAX_INTRODUCTIONS;
 use crate::message::Opening;
@@ -193,22 +194,25 @@ impl Device {
     /// A new introduction.
     fn plan_accept(&self, opening: &Opening<'_>, now: UnixTime) -> Result<Planned, OpenError> {
         let lifetimes = &self.policy.prekeys;
-        let admit = |peer: &Fingerprint| match self.peers.get(peer) {
-            Some(known) if known.blocked => Err(OpenError::Blocked(*peer)),
-            _ => Ok(()),
+        let mut checked = None;
+        let admit = |responded: &Responded| {
+            let (identity, certificate) = (&responded.initiator, responded.certificate.as_ref());
+            checked = self.admit(identity.fingerprint(), identity, certificate, now)?;
+            Ok(())
         };
         let accepted = Session::accept_new(&self.identity, &self.prekeys, opening, lifetimes, now, admit)?;
-        let Accepted { session, opened, changes: prekeys } = accepted;
+        let Accepted { session, opened, changes: prekeys, .. } = accepted;
         if self.sessions.contains_key(&session.id()) {
             return Err(OpenError::Replayed);
         }
         let (id, peer, status) = (session.id(), session.peer_fingerprint(), session.status());
         let mut notices = Vec::from([Notice::NewChain(peer)]);
-        let new_peer = Peer::new(*session.peer());
-        let known = self.peers.get(&peer).map_or(&new_peer, |known| known);
-        if !self.peers.contains_key(&peer) {
+        let known = self.peers.get(&peer);
+        if known.is_none() {
             notices.push(Notice::NewPeer(peer));
         }
+        let mut author = known.map_or_else(|| Peer::new(*session.peer()), |known| (**known).clone());
+        let changed = Self::learn(&mut author, checked, &mut notices) || known.is_none();
         let joining = self.plan_join(session, now);
         let mut changes = joining.changes;
         if joining.displaced {
@@ -219,11 +223,11 @@ impl Device {
         }
         self.warn_of_prekeys(&prekeys, &mut notices);
         changes.extend(prekeys.into_iter().map(Change::PreKey));
-        if !self.peers.contains_key(&peer) {
-            changes.push(Change::Peer(peer, Some(Box::new(new_peer.clone()))));
+        if changed {
+            changes.push(Change::Peer(peer, Some(Box::new(author.clone()))));
         }
         let about = About { introduction: true, session: status, now };
-        let event = self.tell(known, opened, about, &mut changes, &mut notices)?;
+        let event = self.tell(&author, opened, about, &mut changes, &mut notices)?;
         Ok((changes, Opened { event, notices }))
     }
 
@@ -249,6 +253,7 @@ impl Device {
     ) -> Result<Event, OpenError> {
         let About { introduction, session, now } = about;
         let from = peer.fingerprint();
+        let certificate = self.certificate_state(peer, now);
         if opened.lost > 0 {
             notices.push(Notice::MessagesLost { peer: from, count: opened.lost });
         }
@@ -257,11 +262,11 @@ impl Device {
         }
         Ok(match opened.content {
             Content::Message(content) => {
-                let status = MessageStatus { verified: peer.verified, introduction, session };
+                let status = MessageStatus { verified: peer.verified, introduction, certificate, session };
                 Event::Message { from, tag: opened.tag, content, status }
             }
             Content::Attachment(attachment, note) => {
-                let status = MessageStatus { verified: peer.verified, introduction, session };
+                let status = MessageStatus { verified: peer.verified, introduction, certificate, session };
                 Event::Attachment { from, tag: opened.tag, attachment, note, status }
             }
             Content::Receipt(tags) => Event::Receipt { from, tags },
@@ -279,6 +284,15 @@ impl Device {
             }
             Content::Control(Control::CommitsGone(group, epoch, transcript)) => {
                 self.commits_gone(from, group, epoch, transcript)
+            }
+            Content::Control(Control::Certificate(shown)) => {
+                let mut peer = peer.clone();
+                let policy = &self.policy.certificates;
+                let checked = (!policy.roots.is_empty()).then(|| policy.check(&shown, &peer.identity, now));
+                if Self::learn(&mut peer, checked, notices) {
+                    changes.push(Change::Peer(from, Some(Box::new(peer))));
+                }
+                Event::Control { from }
             }
             Content::Control(Control::ChainReceived(group)) => {
                 Event::Group { group, from, what: GroupEvent::ChainReceived }

@@ -1,5 +1,6 @@
 //! What a device keeps of a peer beside the sessions.
 
+use crate::certificate::Certified;
 use crate::codec::{Reader, Write};
 use crate::error::DecodeError;
 use crate::keys::{Fingerprint, IdentityKey};
@@ -18,6 +19,12 @@ pub(super) struct Peer {
     pub(super) blocked: bool,
     /// The rank of a session that the peer has and this device may have lost.
     pub(super) floor: Option<Rank>,
+    /// What its last good certificate said.
+    pub(super) certified: Option<Certified>,
+    /// Whether it is shown this device's certificate.
+    pub(super) shown: bool,
+    /// The name of the certificate of this device that it was shown last.
+    pub(super) told: Option<[u8; 16]>,
     /// One-time prekeys of the peer that introductions have used, oldest first.
     used: Vec<u32>,
     bundle: Option<VerifiedPreKeyBundle>,
@@ -25,7 +32,17 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) fn new(identity: IdentityKey) -> Self {
-        Self { identity, verified: false, blocked: false, floor: None, used: Vec::new(), bundle: None }
+        Self {
+            identity,
+            verified: false,
+            blocked: false,
+            floor: None,
+            certified: None,
+            shown: false,
+            told: None,
+            used: Vec::new(),
+            bundle: None,
+        }
     }
 
     pub(super) fn fingerprint(&self) -> Fingerprint {
@@ -55,13 +72,25 @@ impl Peer {
     }
 
     /// Longest image.
-    pub(super) const MAX_LEN: usize =
-        IdentityKey::LEN + 3 + Rank::LEN + 1 + MAX_USED_PREKEYS * 4 + 1 + PreKeyBundle::MAX_LEN;
+    pub(super) const MAX_LEN: usize = IdentityKey::LEN
+        + 3
+        + Rank::LEN
+        + 1
+        + Certified::LEN
+        + 1
+        + 1
+        + 16
+        + 1
+        + MAX_USED_PREKEYS * 4
+        + 1
+        + PreKeyBundle::MAX_LEN;
 
     /// Writes:
     ///
     /// ```text
     /// identity(64) || verified(1) || blocked(1) || floor flag(1) || (created_at(8) || th2(32)) if the flag is 1
+    ///   || certified flag(1) || (address length(1) || address(64) || not_after(8) || issuer key id(8)) if the flag is 1
+    ///   || shown(1) || told flag(1) || told certificate's name(16) if the flag is 1
     ///   || count(1, at most 16) || used one-time prekey ids(4 each) || bundle flag(1) || bundle if the flag is 1
     /// ```
     pub(super) fn write(&self, out: &mut GuardedVec) {
@@ -71,6 +100,15 @@ impl Peer {
         out.flag(self.floor.is_some());
         if let Some(floor) = &self.floor {
             floor.write(out);
+        }
+        out.flag(self.certified.is_some());
+        if let Some(certified) = &self.certified {
+            certified.write(out);
+        }
+        out.flag(self.shown);
+        out.flag(self.told.is_some());
+        if let Some(told) = &self.told {
+            out.bytes(told);
         }
         out.u8(u8::try_from(self.used.len()).unwrap_or(u8::MAX));
         for id in &self.used {
@@ -86,6 +124,9 @@ impl Peer {
         let identity = IdentityKey::read(reader)?;
         let (verified, blocked) = (reader.flag()?, reader.flag()?);
         let floor = if reader.flag()? { Some(Rank::read(reader)?) } else { None };
+        let certified = if reader.flag()? { Some(Certified::read(reader)?) } else { None };
+        let shown = reader.flag()?;
+        let told = if reader.flag()? { Some(*reader.array()?) } else { None };
         let count = usize::from(reader.u8()?);
         if count > MAX_USED_PREKEYS {
             return Err(DecodeError::TooLong);
@@ -96,6 +137,6 @@ impl Peer {
             return Err(DecodeError::Invalid);
         }
         let bundle = bundle.map(VerifiedPreKeyBundle::trusted);
-        Ok(Self { identity, verified, blocked, floor, used, bundle })
+        Ok(Self { identity, verified, blocked, floor, certified, shown, told, used, bundle })
     }
 }

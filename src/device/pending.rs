@@ -1,5 +1,6 @@
 //! Plans: what an operation would change, applied only once it is stored.
 
+use crate::certificate::Certificate;
 use crate::device::debts::{Debts, Waiting};
 use crate::device::index::Holder;
 use crate::device::peer::Peer;
@@ -23,6 +24,7 @@ pub(super) enum Change {
     Seal(SessionId, SealStep),
     Open(SessionId, Box<OpenStep>),
     Standing(SessionId, Standing),
+    Certificate(Option<Box<Certificate>>),
     PreKey(PreKeyChange),
     Group(GroupId, Option<Box<Group>>),
     OwnChain(GroupId, Option<Box<OwnChain>>),
@@ -134,6 +136,7 @@ impl Device {
                 }
                 self.derive_owing(*id);
             }
+            Change::Certificate(certificate) => mem::swap(&mut self.certificate, certificate),
             Change::PreKey(change) => self.prekeys.swap(change),
             Change::Group(group, value) => swap_entry(&mut self.groups, *group, value),
             Change::OwnChain(group, value) => swap_entry(&mut self.own_chains, *group, value),
@@ -246,6 +249,9 @@ impl Device {
             }
             Change::Waiting(peer, _) => {
                 rows.insert(Row::Waiting(*peer));
+            }
+            Change::Certificate(_) => {
+                rows.insert(Row::Certificate);
             }
             Change::PreKey(PreKeyChange::Signed(id, _)) => {
                 rows.insert(Row::Signed(*id));

@@ -1,5 +1,6 @@
 //! What an embedder may choose.
 
+use crate::certificate::CertificatePolicy;
 use crate::padding::Padding;
 use crate::prekey::PreKeyLifetimes;
 
@@ -15,10 +16,18 @@ pub struct Policy {
     pub fading: u64,
     /// Below how many one-time prekeys a notice is given when one is used. Default: 20.
     pub low_water: usize,
+    /// Which certificates of peers are good, and whether they need one. Default: not looked at.
+    pub certificates: CertificatePolicy,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { padding: Padding::default(), prekeys: PreKeyLifetimes::default(), fading: 14 * 86_400, low_water: 20 }
+        Self {
+            padding: Padding::default(),
+            prekeys: PreKeyLifetimes::default(),
+            fading: 14 * 86_400,
+            low_water: 20,
+            certificates: CertificatePolicy::default(),
+        }
     }
 }

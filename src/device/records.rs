@@ -2,6 +2,7 @@
 //!
 //! Each record is `version(1) || kind(1) || body`; bodies are those of the state machines, behind their ids.
 
+use crate::certificate::Certificate;
 use crate::codec::{Reader, Write};
 use crate::crypto::kdf::MacKey;
 use crate::device::peer::Peer;
@@ -23,7 +24,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 /// The greatest kind of a record.
-const LAST_KIND: u8 = 13;
+const LAST_KIND: u8 = 14;
 
 /// One record's name inside the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +42,7 @@ pub(super) enum Row {
     Chain(ChainId),
     ChainSkipped(ChainId, u64),
     Waiting(Fingerprint),
+    Certificate,
 }
 
 impl Row {
@@ -58,7 +60,8 @@ impl Row {
             Self::Debts(_) => 10,
             Self::Chain(_) => 11,
             Self::ChainSkipped(..) => 12,
-            Self::Waiting(_) => LAST_KIND,
+            Self::Waiting(_) => 13,
+            Self::Certificate => LAST_KIND,
         }
     }
 
@@ -66,7 +69,7 @@ impl Row {
     fn id(self) -> Vec<u8> {
         let mut id = Vec::new();
         match self {
-            Self::Identity => {}
+            Self::Identity | Self::Certificate => {}
             Self::Signed(prekey) | Self::OneTime(prekey) => id.u32(prekey),
             Self::Introductions(block) => {
                 id.u32(block.signed_id);
@@ -171,6 +174,7 @@ impl Device {
         rows.extend(self.prekeys.signed_ids().map(Row::Signed));
         rows.extend(self.prekeys.one_time_ids().map(Row::OneTime));
         rows.extend(self.prekeys.record().block_ids().map(Row::Introductions));
+        rows.extend(self.certificate.iter().map(|_| Row::Certificate));
         rows.extend(self.peers.keys().copied().map(Row::Peer));
         for (id, held) in &self.sessions {
             rows.insert(Row::Session(*id));
@@ -204,6 +208,11 @@ impl Device {
                 let mut out = start(97);
                 out.bytes(self.identity.to_state().expose());
                 out.bytes(self.record_secret.expose());
+                out
+            }
+            Row::Certificate => {
+                let mut out = start(Certificate::LEN);
+                self.certificate.as_ref()?.write(&mut out);
                 out
             }
             Row::Signed(id) => {
@@ -323,7 +332,15 @@ impl Device {
                 }
                 Row::Session(id)
             }
-            8..=LAST_KIND => self.read_group_record(kind, &mut reader)?,
+            LAST_KIND => {
+                let certificate = Certificate::read(&mut reader)?;
+                if !certificate.is_of(self.identity.public()) || self.certificate.is_some() {
+                    return Err(StateError::Inconsistent);
+                }
+                self.certificate = Some(Box::new(certificate));
+                Row::Certificate
+            }
+            8..=13 => self.read_group_record(kind, &mut reader)?,
             _ => {
                 let id = SessionId::from_bytes(*reader.array()?);
                 let block = reader.u64()?;

@@ -83,12 +83,16 @@ impl Device {
         Ok(Pending::new(self, plan, ()))
     }
 
-    /// The controls that this device owes. Seal them when the network is there.
+    /// The controls that this device owes: ranks, and its certificate. Seal them when the network is there.
     pub fn owed(&self) -> impl Iterator<Item = (OwedId, Fingerprint)> {
-        self.owing.iter().filter_map(|id| {
+        let ranks = self.owing.iter().filter_map(|id| {
             let peer = self.sessions.get(id)?.session.peer_fingerprint();
             self.rank_to_tell(peer).map(|_| (OwedId(Owed::Rank(*id)), peer))
-        })
+        });
+        let certificates = self.peers.iter().filter(|(name, peer)| {
+            self.owes_certificate(peer) && self.best_session(**name).is_some_and(|(_, held)| held.session.is_answered())
+        });
+        ranks.chain(certificates.map(|(name, _)| (OwedId(Owed::Certificate(*name)), *name)))
     }
 
     /// Seals a control that is owed, on the session that it belongs to. Draws as [`Self::seal`] does.
@@ -100,14 +104,27 @@ impl Device {
         id: OwedId,
         rng: &mut R,
     ) -> Result<Pending<'_, Vec<u8>>, SealError> {
-        let Owed::Rank(id) = id.0;
-        let held = self.sessions.get(&id).filter(|held| held.standing.owes_rank).ok_or(SealError::NothingOwed)?;
-        let rank = self.rank_to_tell(held.session.peer_fingerprint()).ok_or(SealError::NothingOwed)?;
-        let content = Control::Outranked(rank).encode();
+        let nothing = SealError::NothingOwed;
+        let (session, control, change) = match id.0 {
+            Owed::Rank(id) => {
+                let held = self.sessions.get(&id).filter(|held| held.standing.owes_rank).ok_or(nothing)?;
+                let rank = self.rank_to_tell(held.session.peer_fingerprint()).ok_or(nothing)?;
+                let standing = Standing { owes_rank: false, ..held.standing };
+                (id, Control::Outranked(rank), Change::Standing(id, standing))
+            }
+            Owed::Certificate(name) => {
+                let mut peer = self.peers.get(&name).filter(|peer| self.owes_certificate(peer)).ok_or(nothing)?.clone();
+                let (id, held) = self.best_session(name).ok_or(nothing)?;
+                let certificate = self.certificate.as_ref().filter(|_| held.session.is_answered()).ok_or(nothing)?;
+                peer.told = Some(certificate.id());
+                (*id, Control::Certificate(certificate.clone()), Change::Peer(name, Some(peer)))
+            }
+        };
+        let content = control.encode();
         let message = Outbound { kind: PayloadKind::Control, content: &content };
+        let held = self.sessions.get(&session).ok_or(nothing)?;
         let sealed = held.session.plan_seal(message, self.policy.padding, rng)?;
-        let standing = Standing { owes_rank: false, ..held.standing };
-        let plan = Vec::from([Change::Seal(id, sealed.step), Change::Standing(id, standing)]);
+        let plan = Vec::from([Change::Seal(session, sealed.step), change]);
         Ok(Pending::new(self, plan, sealed.envelope))
     }
 
@@ -156,8 +173,12 @@ impl Device {
         let bundle = peer.bundle().ok_or(SealError::BundleNeeded)?.at(now).ok_or(SealError::BundleExpired)?;
         let known = self.best_rank(fingerprint).max(peer.floor);
         let above = known.map_or(0, |rank| rank.created_at.saturating_add(1));
-        let session = Session::initiate(&self.identity, &bundle, now.0.max(above), rng)?;
+        let certificate = self.certificate.as_deref().filter(|certificate| now <= certificate.not_after());
+        let session = Session::initiate(&self.identity, certificate, &bundle, now.0.max(above), rng)?;
         peer.use_bundle();
+        if let Some(certificate) = certificate {
+            (peer.shown, peer.told) = (true, Some(certificate.id()));
+        }
         Ok((session, Change::Peer(fingerprint, Some(Box::new(peer)))))
     }
 

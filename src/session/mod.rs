@@ -15,7 +15,7 @@
 //! let bundle = prekeys.publish(&bob, 1, Rotation::IfDue, &lifetimes, now, &mut rng)?.take_bundle();
 //!
 //! let bundle = VerifiedPreKeyBundle::verify(bundle, now)?;
-//! let mut to_bob = Session::initiate(&alice, &bundle, now.0, &mut rng)?;
+//! let mut to_bob = Session::initiate(&alice, None, &bundle, now.0, &mut rng)?;
 //! let bytes = to_bob.seal(b"Bonjour", Padding::default(), &mut rng)?;
 //!
 //! let accepted = Session::accept(&bob, &prekeys, &Envelope::parse(&bytes)?, &lifetimes, now)?;
@@ -51,6 +51,7 @@ use crate::prekey::VerifiedPreKeyBundle;
 use crate::ratchet::{Ratchet, TagSink};
 use crate::secret::GuardedVec;
 use crate::wire::attachment::Attachment;
+use crate::wire::certificate::Certificate;
 use crate::wire::introduction::{PREFIX_LEN, prefix_hash};
 use crate::wire::payload::PayloadKind;
 use crate::wire::sealed::Tag;
@@ -165,7 +166,7 @@ impl Prefix {
 }
 
 impl Session {
-    /// Introduces `identity` to the owner of a bundle. `created_at` ranks the session among others with the same peer:
+    /// Introduces `identity` to the owner of a bundle, with its certificate if it has one. `created_at` ranks the session among others with the same peer:
     /// the present time, and more than any that is known for this peer. Draws 64 bytes: the ephemeral key, then the
     /// encapsulation's randomness.
     ///
@@ -176,11 +177,12 @@ impl Session {
     /// [`HandshakeError`]: a weak key in the bundle, or `created_at` at its end.
     pub fn initiate<R: CryptoRng + ?Sized>(
         identity: &IdentityKeyPair,
+        certificate: Option<&Certificate>,
         bundle: &VerifiedPreKeyBundle,
         created_at: u64,
         rng: &mut R,
     ) -> Result<Self, HandshakeError> {
-        let initiated = handshake::initiate(identity, bundle, created_at, rng)?;
+        let initiated = handshake::initiate(identity, certificate, bundle, created_at, rng)?;
         Ok(Self {
             id: SessionId::derive(&initiated.secrets.context),
             peer: *bundle.identity(),

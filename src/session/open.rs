@@ -5,13 +5,14 @@ use crate::codec::Reader;
 use crate::error::OpenError;
 use crate::handshake::{self, Responded};
 use crate::identity::IdentityKeyPair;
-use crate::keys::{Fingerprint, SessionId, UnixTime};
+use crate::keys::{SessionId, UnixTime};
 use crate::message::Opening;
 use crate::prekey::{PreKeyChange, PreKeyLifetimes, PreKeyStore};
 use crate::ratchet::{ChainKeys, Incoming, Place, Ratchet, ReceiveError, ReceiveStep, TagSink};
 use crate::secret::GuardedVec;
 use crate::session::{Content, GroupContent, Prefix, Rank, Session};
 use crate::wire::attachment::Attachment;
+use crate::wire::certificate::Certificate;
 use crate::wire::control::{Control, decode_receipt};
 use crate::wire::envelope::Envelope;
 use crate::wire::introduction::IntroductionId;
@@ -88,12 +89,19 @@ pub struct Accepted {
     pub(crate) session: Session,
     pub(crate) opened: Opened,
     pub(crate) changes: Vec<PreKeyChange>,
+    pub(crate) certificate: Option<Certificate>,
 }
 
 impl Accepted {
     /// The session that the introduction makes.
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// The certificate that its author shows. It was not checked
+    /// ([`crate::certificate::CertificatePolicy::check`]).
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
     }
 
     /// Deletes the one-time prekey that was used, and records the introduction so that it is never accepted again.
@@ -248,7 +256,7 @@ impl Session {
         opening: &Opening<'_>,
         lifetimes: &PreKeyLifetimes,
         now: UnixTime,
-        admit: impl FnOnce(&Fingerprint) -> Result<(), OpenError>,
+        admit: impl FnOnce(&Responded) -> Result<(), OpenError>,
     ) -> Result<Accepted, OpenError> {
         let prefix = opening.envelope.prefix.as_ref().ok_or(OpenError::Unknown)?;
         let keys = prekeys.keys_for(prefix, lifetimes, now).ok_or(OpenError::PreKeyGone)?;
@@ -266,7 +274,7 @@ impl Session {
         if let Some((one_time_id, _)) = keys.one_time {
             changes.push(PreKeyChange::OneTime(one_time_id, None));
         }
-        Ok(Accepted { session, opened, changes })
+        Ok(Accepted { session, opened, changes, certificate: responded.certificate })
     }
 
     fn respond(
@@ -274,13 +282,13 @@ impl Session {
         signed_prekey: &crate::crypto::dh::DhPrivate,
         one_time: bool,
         opening: &Opening<'_>,
-        admit: impl FnOnce(&Fingerprint) -> Result<(), OpenError>,
+        admit: impl FnOnce(&Responded) -> Result<(), OpenError>,
     ) -> Result<(Self, Opened), OpenError> {
         let secrets = &responded.secrets;
         let keys = ChainKeys::derive(&secrets.initiator_header, &secrets.context);
         let header = open_header(opening, &keys, &secrets.context).ok_or(OpenError::Rejected)?;
         let peer_fingerprint = responded.initiator.fingerprint();
-        admit(&peer_fingerprint)?;
+        admit(responded)?;
         // Whatever is wrong from here on is the fault of someone who has no session with this device, and gets none.
         if header.header.previous_chain_len != 0 || header.header.kem_epoch != 0 {
             return Err(OpenError::Rejected);

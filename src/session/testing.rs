@@ -24,7 +24,7 @@ impl Pair {
         let mut prekeys = PreKeyStore::new();
         let bundle = prekeys.publish(&b, 1, Rotation::IfDue, &lifetimes, now, &mut rng).unwrap().take_bundle();
         let bundle = VerifiedPreKeyBundle::verify(bundle, now).unwrap();
-        let mut alice = Session::initiate(&a, &bundle, 1, &mut rng).unwrap();
+        let mut alice = Session::initiate(&a, None, &bundle, 1, &mut rng).unwrap();
         let bytes = alice.seal(b"hi", Padding::default(), &mut rng).unwrap();
         let envelope = Envelope::parse(&bytes).unwrap();
         let accepted: Accepted = Session::accept(&b, &prekeys, &envelope, &lifetimes, now).unwrap();

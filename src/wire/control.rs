@@ -3,8 +3,10 @@
 use crate::codec::{Reader, Write};
 use crate::error::DecodeError;
 use crate::limits::{CREATED_AT_END, MAX_KEPT_COMMITS, MAX_RECEIPT_IDS};
+use crate::wire::certificate::Certificate;
 use crate::wire::roster::GroupId;
 use crate::wire::sealed::Tag;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// Which of several sessions with a peer is the one to send on: the greatest `created_at`, then the smallest transcript
@@ -54,6 +56,7 @@ impl PartialOrd for Rank {
 ///               newest common one of these hashes, of this epoch and those before it
 ///         | 3 || group id(32)                    chain received: the answer to an announcement
 ///         | 4 || group id(32) || epoch(8) || th(32)   commits gone: the sender stands there, and keeps none so old
+///         | 5 || certificate(257)                certificate
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -68,6 +71,8 @@ pub enum Control {
     /// The sender's roster is at this epoch and hash, zeros if the receiver is not in it; the commits that would lead there
     /// are not kept any more, or are none of the receiver's.
     CommitsGone(GroupId, u64, [u8; 32]),
+    /// The sender's certificate: its first one, or a renewed one.
+    Certificate(Box<Certificate>),
 }
 
 impl Control {
@@ -93,6 +98,10 @@ impl Control {
                 out.u64(*epoch);
                 out.bytes(transcript);
             }
+            Self::Certificate(certificate) => {
+                out.u8(5);
+                certificate.write(&mut out);
+            }
             Self::ChainReceived(group) => {
                 out.u8(3);
                 out.bytes(group.as_bytes());
@@ -113,6 +122,7 @@ impl Control {
                 Ok(Self::CommitsWanted(group, epoch, hashes))
             }
             3 => GroupId::read(reader).map(Self::ChainReceived),
+            5 => Certificate::read(reader).map(|certificate| Self::Certificate(Box::new(certificate))),
             4 => Ok(Self::CommitsGone(GroupId::read(reader)?, reader.u64()?, *reader.array()?)),
             _ => Err(DecodeError::Invalid),
         })

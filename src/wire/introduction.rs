@@ -9,25 +9,24 @@ use crate::keys::{DhPublic, IdentityKey};
 use crate::labels::Label;
 use crate::secret::GuardedVec;
 use crate::state;
-
-/// Length of the certificate area: a sender certificate and its issuer's, zeros when there is none.
-const CERTIFICATE_AREA_LEN: usize = 257;
+use crate::wire::certificate::Certificate;
 
 /// Length of the identity payload, the same for everyone.
-pub(crate) const IDENTITY_PAYLOAD_LEN: usize = IdentityKey::LEN + 8 + 1 + CERTIFICATE_AREA_LEN;
+pub(crate) const IDENTITY_PAYLOAD_LEN: usize = IdentityKey::LEN + 8 + 1 + Certificate::LEN;
 
 /// Length of the encrypted identity payload.
 pub(crate) const ENCRYPTED_IDENTITY_LEN: usize = IDENTITY_PAYLOAD_LEN + MAC_LEN;
 
-/// Who introduces itself, and since when.
+/// Who introduces itself, since when, and what an authority says about it.
 ///
 /// ```text
-/// identity key(64) || created_at(8) || certificate flag(1) || certificate area(257, zeros when the flag is 0)
+/// identity key(64) || created_at(8) || certificate flag(1) || certificate(257), zeros when the flag is 0
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IdentityPayload {
     pub(crate) identity: IdentityKey,
     pub(crate) created_at: u64,
+    pub(crate) certificate: Option<Certificate>,
 }
 
 impl IdentityPayload {
@@ -35,17 +34,24 @@ impl IdentityPayload {
         let mut out = state::image(ENCRYPTED_IDENTITY_LEN);
         self.identity.write(&mut out);
         out.u64(self.created_at);
-        out.u8(0);
-        out.bytes(&[0; CERTIFICATE_AREA_LEN]);
+        out.flag(self.certificate.is_some());
+        match &self.certificate {
+            Some(certificate) => certificate.write(&mut out),
+            None => out.bytes(&[0; Certificate::LEN]),
+        }
         out
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         Reader::whole(bytes, |reader| {
-            let payload = Self { identity: IdentityKey::read(reader)?, created_at: reader.u64()? };
-            // Certificates are a later part of version 1; until then the flag is 0.
-            reader.zeros(1 + CERTIFICATE_AREA_LEN)?;
-            Ok(payload)
+            let (identity, created_at) = (IdentityKey::read(reader)?, reader.u64()?);
+            let certificate = if reader.flag()? {
+                Some(Certificate::read(reader)?)
+            } else {
+                reader.zeros(Certificate::LEN)?;
+                None
+            };
+            Ok(Self { identity, created_at, certificate })
         })
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod attachment;
 pub(crate) mod bundle;
+pub(crate) mod certificate;
 pub(crate) mod control;
 pub(crate) mod envelope;
 pub(crate) mod fragment;

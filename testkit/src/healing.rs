@@ -162,7 +162,7 @@ fn conversation(seed: u64) -> [End; 2] {
     let mut prekeys = PreKeyStore::new();
     let bundle = prekeys.publish(&b, 1, Rotation::IfDue, &lifetimes, now, &mut rng).expect("room").take_bundle();
     let bundle = VerifiedPreKeyBundle::verify(bundle, now).expect("a good bundle");
-    let mut alice = Session::initiate(&a, &bundle, 1, &mut rng).expect("good keys");
+    let mut alice = Session::initiate(&a, None, &bundle, 1, &mut rng).expect("good keys");
     let open = |session: &mut Session, bytes: &[u8]| {
         session.open(&Envelope::parse(bytes).expect("an envelope")).expect("it opens");
     };

@@ -1,0 +1,121 @@
+//! Certificates on a device: its own, shown to those it writes to; those of peers, checked by the policy.
+
+use crate::certificate::{Certificate, CertificateDemand, CertificateState, Certified};
+use crate::device::Device;
+use crate::device::event::Notice;
+use crate::device::peer::Peer;
+use crate::device::pending::{Change, Pending};
+use crate::error::{CertificateError, OpenError, UnknownPeer};
+use crate::keys::{Fingerprint, IdentityKey, UnixTime};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+impl Device {
+    /// This device's certificate.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_deref()
+    }
+
+    /// Gives the device a certificate, the first or a renewed one, or takes it away. It travels, encrypted, in every
+    /// introduction, and is owed ([`Self::owed`]) to every peer that has been shown another one.
+    ///
+    /// # Errors
+    /// [`CertificateError::Signature`] if it is another identity's; nothing has changed.
+    pub fn set_certificate(&mut self, certificate: Option<Certificate>) -> Result<Pending<'_, ()>, CertificateError> {
+        if certificate.as_ref().is_some_and(|certificate| !certificate.is_of(self.identity.public())) {
+            return Err(CertificateError::Signature);
+        }
+        let plan = Vec::from([Change::Certificate(certificate.map(Box::new))]);
+        Ok(Pending::new(self, plan, ()))
+    }
+
+    /// Shows this device's certificate to a peer that has introduced itself, and each renewed one after that: it is then
+    /// owed. Peers that this device introduces itself to are shown it anyway; strangers only by this.
+    ///
+    /// # Errors
+    /// [`UnknownPeer`].
+    pub fn show_certificate(&mut self, peer: Fingerprint) -> Result<Pending<'_, ()>, UnknownPeer> {
+        self.change_peer(peer, |peer| (peer.shown, peer.told) = (true, None), false)
+    }
+
+    /// Takes a peer's certificate that came by another way, as with its bundle from a directory.
+    ///
+    /// # Errors
+    /// [`CertificateError`], [`CertificateError::UnknownPeer`] among them; nothing has changed.
+    pub fn take_certificate(
+        &mut self,
+        peer: Fingerprint,
+        certificate: &Certificate,
+        now: UnixTime,
+    ) -> Result<Pending<'_, Certified>, CertificateError> {
+        let mut known = self.peers.get(&peer).ok_or(CertificateError::UnknownPeer)?.clone();
+        let certified = self.policy.certificates.check(certificate, &known.identity, now)?;
+        known.certified = Some(certified);
+        let plan = Vec::from([Change::Peer(peer, Some(known))]);
+        Ok(Pending::new(self, plan, certified))
+    }
+
+    pub(super) fn certificate_state(&self, peer: &Peer, now: UnixTime) -> CertificateState {
+        self.policy.certificates.state(peer.certified.as_ref(), now)
+    }
+
+    /// Whether a peer is owed this device's certificate.
+    pub(super) fn owes_certificate(&self, peer: &Peer) -> bool {
+        let certificate = self.certificate.as_ref().map(|certificate| certificate.id());
+        certificate.is_some() && peer.shown && !peer.blocked && peer.told != certificate
+    }
+
+    /// Whether an introduction may come in, and what is learnt of its author's address.
+    pub(super) fn admit(
+        &self,
+        peer: Fingerprint,
+        identity: &IdentityKey,
+        certificate: Option<&Certificate>,
+        now: UnixTime,
+    ) -> Result<Option<Result<Certified, CertificateError>>, OpenError> {
+        let known = self.peers.get(&peer);
+        if known.is_some_and(|known| known.blocked) {
+            return Err(OpenError::Blocked(peer));
+        }
+        let policy = &self.policy.certificates;
+        if policy.roots.is_empty() && policy.demand == CertificateDemand::Optional {
+            return Ok(None);
+        }
+        let checked = certificate.map(|certificate| policy.check(certificate, identity, now));
+        let good = matches!(checked, Some(Ok(_)))
+            || known.is_some_and(|known| self.certificate_state(known, now) == CertificateState::Valid);
+        match policy.demand {
+            CertificateDemand::Required if !good => {
+                let why = checked.and_then(Result::err).unwrap_or(CertificateError::Missing);
+                Err(OpenError::Uncertified(peer, why))
+            }
+            _ => Ok(checked),
+        }
+    }
+
+    /// Remembers what a peer's certificate says; whether anything is new.
+    pub(super) fn learn(
+        peer: &mut Peer,
+        checked: Option<Result<Certified, CertificateError>>,
+        notices: &mut Vec<Notice>,
+    ) -> bool {
+        let name = peer.fingerprint();
+        match checked {
+            None => false,
+            Some(Err(why)) => {
+                notices.push(Notice::CertificateRefused(name, why));
+                false
+            }
+            // An older one, replayed in an introduction, takes nothing back.
+            Some(Ok(certified)) if peer.certified.is_some_and(|known| certified.not_after <= known.not_after) => false,
+            Some(Ok(certified)) => {
+                if peer.certified.is_some_and(|known| known.address != certified.address) {
+                    notices.push(Notice::AddressChanged(name));
+                }
+                notices.push(Notice::Certified(name));
+                peer.certified = Some(certified);
+                true
+            }
+        }
+    }
+}

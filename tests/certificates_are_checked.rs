@@ -1,0 +1,313 @@
+//! Certificates: what is not in order is refused or told, what is shown to whom is the device's choice, and the relay
+//! sees nothing of it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test is to fail loudly"
+)]
+
+use chacha20::ChaCha20Rng;
+use sceau::certificate::{
+    Address, Certificate, CertificateDemand, CertificatePolicy, CertificateState, IssuerKeyPair, RootKeyPair,
+};
+use sceau::error::{CertificateError, OpenError};
+use sceau::{Device, Event, IdentityKey, IdentityKeyPair, Notice, Opened, Policy, UnixTime};
+use sceau_testkit::talk::{NOW, Talk, done, state};
+use sceau_testkit::{Disk, rng};
+
+const DAY: u64 = 86_400;
+
+struct Authority {
+    root: RootKeyPair,
+    issuer: IssuerKeyPair,
+}
+
+impl Authority {
+    fn new(rng: &mut ChaCha20Rng) -> Self {
+        Self { root: RootKeyPair::generate(rng), issuer: IssuerKeyPair::generate(rng) }
+    }
+
+    fn certify(&self, identity: &IdentityKey, address: &[u8], not_after: UnixTime) -> Certificate {
+        let issuer = self.root.certify(self.issuer.public(), NOW.plus(90 * DAY));
+        self.issuer.issue(&issuer, identity, Address::new(address).unwrap(), not_after).unwrap()
+    }
+
+    fn policy(&self) -> CertificatePolicy {
+        let mut policy = CertificatePolicy::default();
+        policy.roots.push(self.root.public());
+        policy
+    }
+}
+
+fn with(certificates: CertificatePolicy) -> Policy {
+    let mut policy = Policy::default();
+    policy.certificates = certificates;
+    policy
+}
+
+/// Bob trusts the authority; Alice has a certificate for a week.
+fn certified(seed: u64) -> (Talk, Authority) {
+    let mut talk = Talk::new(seed);
+    let authority = Authority::new(&mut talk.rng);
+    let certificate = authority.certify(talk.alice.identity_key(), b"alice@example.org", NOW.plus(7 * DAY));
+    done(talk.alice.set_certificate(Some(certificate)).unwrap());
+    talk.bob.set_policy(with(authority.policy()));
+    (talk, authority)
+}
+
+fn opens(device: &mut Device, envelope: &[u8], now: UnixTime) -> Opened {
+    done(device.open(envelope, now).unwrap())
+}
+
+fn certificate_of(opened: &Opened) -> CertificateState {
+    match &opened.event {
+        Event::Message { status, .. } => status.certificate,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn chains_of_trust() {
+    let mut rng = rng(1);
+    let authority = Authority::new(&mut rng);
+    let [alice, mallory] = [(); 2].map(|()| IdentityKeyPair::generate(&mut rng));
+    let certificate = authority.certify(alice.public(), b"alice", NOW.plus(7 * DAY));
+    let policy = authority.policy();
+    let check = |policy: &CertificatePolicy, now| policy.check(&certificate, alice.public(), now);
+    assert_eq!(check(&policy, NOW).unwrap().address.as_bytes(), b"alice");
+    assert_eq!(check(&policy, NOW.plus(7 * DAY)).map(|certified| certified.issuer), Ok(authority.issuer.public().id()));
+    assert_eq!(check(&policy, NOW.plus(7 * DAY + 1)), Err(CertificateError::Expired));
+    assert_eq!(policy.check(&certificate, mallory.public(), NOW), Err(CertificateError::Signature));
+    let mut other = policy.clone();
+    other.roots = vec![RootKeyPair::generate(&mut rng).public()];
+    assert_eq!(check(&other, NOW), Err(CertificateError::Untrusted));
+    other.roots.push(authority.root.public());
+    assert!(check(&other, NOW).is_ok());
+    other.revoked.push(authority.issuer.public().id());
+    assert_eq!(check(&other, NOW), Err(CertificateError::Revoked));
+    // The issuer's own time ends the certificate's.
+    let long = authority.certify(alice.public(), b"alice", NOW.plus(900 * DAY));
+    assert_eq!(long.not_after(), NOW.plus(90 * DAY));
+    assert_eq!(policy.check(&long, alice.public(), NOW.plus(91 * DAY)), Err(CertificateError::Expired));
+    // An issuer that nobody certified.
+    let rogue = IssuerKeyPair::generate(&mut rng);
+    let stolen = authority.root.certify(authority.issuer.public(), NOW.plus(DAY));
+    let address = Address::new(b"alice").unwrap();
+    assert_eq!(rogue.issue(&stolen, mallory.public(), address, NOW).unwrap_err(), CertificateError::Untrusted);
+    let own = RootKeyPair::generate(&mut rng).certify(rogue.public(), NOW.plus(DAY));
+    let forged = rogue.issue(&own, mallory.public(), address, NOW.plus(DAY)).unwrap();
+    assert_eq!(policy.check(&forged, mallory.public(), NOW), Err(CertificateError::Untrusted));
+    // Its name and key by the authority's issuer, its signature by the rogue.
+    let spliced = [
+        &forged.encode()[..73],
+        &certificate.encode()[73..81],
+        &forged.encode()[81..145],
+        &certificate.encode()[145..],
+    ];
+    let spliced = Certificate::decode(&spliced.concat()).unwrap();
+    assert_eq!(policy.check(&spliced, mallory.public(), NOW), Err(CertificateError::Signature));
+    // Keys come back from their images.
+    let root = RootKeyPair::from_state(authority.root.to_state().expose()).unwrap();
+    let issuer = IssuerKeyPair::from_state(authority.issuer.to_state().expose()).unwrap();
+    assert_eq!((root.public(), issuer.public()), (authority.root.public(), authority.issuer.public()));
+}
+
+#[test]
+fn every_changed_bit_is_refused() {
+    let mut rng = rng(2);
+    let authority = Authority::new(&mut rng);
+    let alice = IdentityKeyPair::generate(&mut rng);
+    let bytes = authority.certify(alice.public(), b"alice", NOW.plus(DAY)).encode();
+    assert_eq!(bytes.len(), 257);
+    assert_eq!(Certificate::decode(&bytes).unwrap().encode(), bytes);
+    for bit in 0..bytes.len() * 8 {
+        let mut changed = bytes.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        let checked =
+            Certificate::decode(&changed).map(|changed| authority.policy().check(&changed, alice.public(), NOW));
+        assert!(!matches!(checked, Ok(Ok(_))), "bit {bit}");
+    }
+    for len in 0..bytes.len() {
+        assert!(Certificate::decode(&bytes[..len]).is_err());
+    }
+    assert!(Address::new(&[1; 64]).is_ok() && Address::new(&[1; 65]).is_err() && Address::new(&[]).is_ok());
+}
+
+#[test]
+fn introduction_carries_it_and_the_relay_sees_nothing() {
+    let (mut talk, authority) = certified(3);
+    let envelope = talk.from_alice(b"hello");
+    assert_eq!(envelope.len(), 2_594, "as without a certificate");
+    assert!(!envelope.windows(5).any(|window| window == b"alice"));
+    let key_id = authority.issuer.public().id();
+    assert!(!envelope.windows(8).any(|window| window == key_id.0));
+    let opened = opens(&mut talk.bob, &envelope, NOW);
+    assert_eq!(certificate_of(&opened), CertificateState::Valid);
+    assert!(opened.notices.contains(&Notice::Certified(talk.to_alice)));
+    let known = talk.bob.peer(talk.to_alice).unwrap().certified.unwrap();
+    assert_eq!((known.address.as_bytes(), known.not_after), (&b"alice@example.org"[..], NOW.plus(7 * DAY)));
+    // Later its time is past, or its issuer revoked: each message says so.
+    let later = talk.from_alice(b"later");
+    let mut restored = state(&talk.bob).restore();
+    restored.set_policy(with(authority.policy()));
+    assert_eq!(certificate_of(&opens(&mut restored, &later, NOW.plus(8 * DAY))), CertificateState::Expired);
+    let mut policy = authority.policy();
+    policy.revoked.push(key_id);
+    talk.bob.set_policy(with(policy));
+    assert_eq!(certificate_of(&opens(&mut talk.bob, &later, NOW)), CertificateState::Revoked);
+}
+
+#[test]
+fn required_means_required() {
+    for case in 0..4 {
+        let (mut talk, authority) = certified(4);
+        let mut policy = authority.policy();
+        policy.demand = CertificateDemand::Required;
+        talk.bob.set_policy(with(policy.clone()));
+        let (mut now, mut expected) = (NOW, None);
+        match case {
+            0 => {
+                done(talk.alice.set_certificate(None).unwrap());
+                expected = Some(CertificateError::Missing);
+            }
+            1 => (now, expected) = (NOW.plus(8 * DAY), Some(CertificateError::Expired)),
+            2 => {
+                let other = Authority::new(&mut talk.rng);
+                let certificate = other.certify(talk.alice.identity_key(), b"alice", NOW.plus(DAY));
+                done(talk.alice.set_certificate(Some(certificate)).unwrap());
+                expected = Some(CertificateError::Untrusted);
+            }
+            _ => {}
+        }
+        let envelope = talk.from_alice(b"hello");
+        let before = Disk::of(&talk.bob);
+        match expected {
+            Some(why) => {
+                let refused = talk.bob.open(&envelope, now).unwrap_err();
+                assert_eq!(refused, OpenError::Uncertified(talk.to_alice, why));
+                assert_eq!(Disk::of(&talk.bob), before);
+            }
+            None => assert_eq!(certificate_of(&opens(&mut talk.bob, &envelope, now)), CertificateState::Valid),
+        }
+    }
+}
+
+/// Who is known by a certificate from elsewhere may introduce itself without one.
+#[test]
+fn certificate_from_a_directory() {
+    let (mut talk, authority) = certified(5);
+    let certificate = *talk.alice.certificate().unwrap();
+    done(talk.alice.set_certificate(None).unwrap());
+    let mut policy = authority.policy();
+    policy.demand = CertificateDemand::Required;
+    talk.bob.set_policy(with(policy));
+    let unknown = talk.bob.take_certificate(talk.to_alice, &certificate, NOW).unwrap_err();
+    assert_eq!(unknown, CertificateError::UnknownPeer);
+    let bundle = done(talk.alice.publish_prekeys(1, NOW, &mut talk.rng).unwrap()).take_bundle();
+    done(talk.bob.add_peer(&bundle, NOW).unwrap());
+    let envelope = talk.from_alice(b"hello");
+    assert!(talk.bob.open(&envelope, NOW).is_err());
+    done(talk.bob.take_certificate(talk.to_alice, &certificate, NOW).unwrap());
+    assert_eq!(certificate_of(&opens(&mut talk.bob, &envelope, NOW)), CertificateState::Valid);
+    // Not with someone else's.
+    let mallory = IdentityKeyPair::generate(&mut talk.rng);
+    let other = authority.certify(mallory.public(), b"mallory", NOW.plus(DAY));
+    assert_eq!(talk.bob.take_certificate(talk.to_alice, &other, NOW).unwrap_err(), CertificateError::Signature);
+}
+
+#[test]
+fn a_bad_one_is_told_and_without_an_authority_nobody_looks() {
+    let (mut talk, authority) = certified(6);
+    let old = authority.certify(talk.alice.identity_key(), b"alice", NOW.plus(1));
+    done(talk.alice.set_certificate(Some(old)).unwrap());
+    let envelope = talk.from_alice(b"hello");
+    let mut nobody = state(&talk.bob).restore();
+    let opened = opens(&mut talk.bob, &envelope, NOW.plus(2));
+    assert_eq!(certificate_of(&opened), CertificateState::None);
+    let refused = Notice::CertificateRefused(talk.to_alice, CertificateError::Expired);
+    assert!(opened.notices.contains(&refused));
+    let opened = opens(&mut nobody, &envelope, NOW.plus(2));
+    assert!(
+        !opened.notices.iter().any(|notice| matches!(notice, Notice::CertificateRefused(..) | Notice::Certified(_)))
+    );
+}
+
+#[test]
+fn renewed_inside_the_session() {
+    let (mut talk, authority) = certified(7);
+    let first = talk.from_alice(b"hello");
+    opens(&mut talk.bob, &first, NOW);
+    let reply = talk.from_bob(b"reply");
+    talk.alice_reads(&reply).unwrap();
+    assert_eq!(talk.alice.owed().count(), 0, "the introduction carried it");
+    let old = *talk.alice.certificate().unwrap();
+    let renewed = authority.certify(talk.alice.identity_key(), b"alice@example.org", NOW.plus(14 * DAY));
+    done(talk.alice.set_certificate(Some(renewed)).unwrap());
+    let (id, peer) = talk.alice.owed().next().expect("the renewed one is owed");
+    assert_eq!((peer, talk.alice.mailbox_owed(id).is_some()), (talk.to_bob, true));
+    // Dropped, it stays owed.
+    drop(talk.alice.seal_owed(id, &mut talk.rng).unwrap());
+    let envelope = done(talk.alice.seal_owed(id, &mut talk.rng).unwrap());
+    assert_eq!((envelope.len(), talk.alice.owed().count()), (640, 0));
+    let opened = opens(&mut talk.bob, &envelope, NOW);
+    assert_eq!(opened.event, Event::Control { from: talk.to_alice });
+    assert!(opened.notices.contains(&Notice::Certified(talk.to_alice)));
+    let known = |talk: &Talk| talk.bob.peer(talk.to_alice).unwrap().certified.unwrap();
+    assert_eq!(known(&talk).not_after, NOW.plus(14 * DAY));
+    // The old one again takes nothing back; another address is told.
+    done(talk.alice.set_certificate(Some(old)).unwrap());
+    let (id, _) = talk.alice.owed().next().unwrap();
+    let envelope = done(talk.alice.seal_owed(id, &mut talk.rng).unwrap());
+    assert_eq!(opens(&mut talk.bob, &envelope, NOW).notices, []);
+    assert_eq!(known(&talk).not_after, NOW.plus(14 * DAY));
+    let moved = authority.certify(talk.alice.identity_key(), b"alice@elsewhere.org", NOW.plus(15 * DAY));
+    done(talk.alice.set_certificate(Some(moved)).unwrap());
+    let (id, _) = talk.alice.owed().next().unwrap();
+    let envelope = done(talk.alice.seal_owed(id, &mut talk.rng).unwrap());
+    let notices = opens(&mut talk.bob, &envelope, NOW).notices;
+    assert_eq!(notices, [Notice::AddressChanged(talk.to_alice), Notice::Certified(talk.to_alice)]);
+}
+
+/// Whoever is introduced to shows its address to nobody until it chooses to.
+#[test]
+fn strangers_are_shown_nothing() {
+    let (mut talk, authority) = certified(8);
+    talk.alice.set_policy(with(authority.policy()));
+    let certificate = authority.certify(talk.bob.identity_key(), b"bob", NOW.plus(DAY));
+    done(talk.bob.set_certificate(Some(certificate)).unwrap());
+    let first = talk.from_alice(b"hello");
+    opens(&mut talk.bob, &first, NOW);
+    let reply = talk.from_bob(b"who are you?");
+    assert_eq!(certificate_of(&opens(&mut talk.alice, &reply, NOW)), CertificateState::None);
+    assert_eq!(talk.bob.owed().count(), 0);
+    done(talk.bob.show_certificate(talk.to_alice).unwrap());
+    let (id, _) = talk.bob.owed().next().unwrap();
+    let envelope = done(talk.bob.seal_owed(id, &mut talk.rng).unwrap());
+    assert_eq!(opens(&mut talk.alice, &envelope, NOW).notices, [Notice::Certified(talk.to_bob)]);
+    assert!(talk.bob.peer(talk.to_alice).unwrap().shows_certificate);
+}
+
+#[test]
+fn stored_and_restored() {
+    let (mut talk, authority) = certified(9);
+    let other = authority.certify(talk.bob.identity_key(), b"bob", NOW.plus(DAY));
+    assert_eq!(talk.alice.set_certificate(Some(other)).unwrap_err(), CertificateError::Signature);
+    let first = talk.from_alice(b"hello");
+    opens(&mut talk.bob, &first, NOW);
+    for device in [&talk.alice, &talk.bob] {
+        let restored = state(device).restore();
+        assert_eq!(Disk::of(&restored), Disk::of(device));
+        assert_eq!(restored.certificate(), device.certificate());
+    }
+    // Another device's record under this one's key.
+    let mut disk = state(&talk.alice);
+    let records = disk.records_mut();
+    let key = *records.keys().find(|key| key.as_bytes()[0] == 14).unwrap();
+    let other = authority.certify(talk.bob.identity_key(), b"bob", NOW.plus(DAY));
+    records.insert(key, [&[1, 14][..], &other.encode()].concat());
+    assert!(Device::restore(records.iter().map(|(key, bytes)| (*key, bytes))).is_err());
+}
