@@ -27,7 +27,8 @@ fn a_device_in_a_vault() {
         for record in changes.iter() {
             match record {
                 Record::Put(key, bytes) => {
-                    let sealed = vault.seal(key.as_bytes(), generation, bytes, &mut sceau_testkit::rng(generation));
+                    let sealed =
+                        vault.seal(key.as_bytes(), generation, bytes, &mut sceau_testkit::rng(1_000 + generation));
                     assert!(!sealed.windows(16).any(|window| bytes.windows(16).any(|other| other == window)));
                     disk.insert(key, sealed)
                 }

@@ -55,6 +55,11 @@ impl Device {
         Ok(Pending::new(self, plan, certified))
     }
 
+    /// Where a peer's certificate stands now; what it said, [`Self::peer`] tells.
+    pub fn peer_certificate(&self, peer: Fingerprint, now: UnixTime) -> CertificateState {
+        self.peers.get(&peer).map_or(CertificateState::None, |peer| self.certificate_state(peer, now))
+    }
+
     pub(super) fn certificate_state(&self, peer: &Peer, now: UnixTime) -> CertificateState {
         self.policy.certificates.state(peer.certified.as_ref(), now)
     }

@@ -120,6 +120,14 @@ pub struct SessionStatus {
     pub skipped: usize,
 }
 
+impl SessionStatus {
+    /// How many ML-KEM-1024 secrets the session's keys depend on, each beside X25519: the handshake's, and those of the KEM
+    /// ratchet. There is no session without one.
+    pub fn kem_secrets(&self) -> u32 {
+        self.kem_epochs.0.saturating_add(self.kem_epochs.1).saturating_add(1)
+    }
+}
+
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
