@@ -17,7 +17,8 @@
 //! let certificate = issuer.issue(&issuer_certificate, alice.public(), address, now.plus(7 * 86_400))?;
 //!
 //! // And an application checks: in `Policy::certificates`, or by itself.
-//! let policy = CertificatePolicy { roots: vec![root.public()], ..CertificatePolicy::default() };
+//! let mut policy = CertificatePolicy::default();
+//! policy.roots.push(root.public());
 //! assert_eq!(policy.check(&certificate, alice.public(), now)?.address, address);
 //! # Ok(())
 //! # }

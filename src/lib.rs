@@ -36,6 +36,11 @@ pub mod session;
 pub mod vault;
 pub mod verification;
 
+/// The snippets of docs/EMBEDDING.md.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/EMBEDDING.md")]
+mod embedding {}
+
 pub use attachment::Attachment;
 pub use device::{Changes, Device, Event, Notice, Opened, Pending, Policy, Record, RecordKey, Search};
 pub use group::GroupId;

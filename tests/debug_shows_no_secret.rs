@@ -9,8 +9,12 @@
     reason = "a test is to fail loudly"
 )]
 
+use sceau::attachment::AttachmentOpener;
+use sceau::certificate::{IssuerKeyPair, RootKeyPair};
 use sceau::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
 use sceau::session::Session;
+use sceau::vault::Vault;
+use sceau::verification::{SasInitiator, SasResponder};
 use sceau::{Device, Envelope, IdentityKeyPair, Padding, Record, UnixTime};
 use sceau_testkit::Talk;
 use sceau_testkit::talk::NOW;
@@ -64,6 +68,29 @@ fn of_anything() {
     assert_hides(&shown, &ratchet[201..201 + 32], "next header secret");
     let accepted = Session::accept(&identity, &prekeys, &Envelope::parse(&bytes).unwrap(), &lifetimes, now).unwrap();
     assert_hides(&format!("{accepted:?}"), &prekey_image.expose()[13..13 + 96], "Accepted");
+}
+
+#[test]
+fn of_what_surrounds_messages() {
+    let mut rng = sceau_testkit::rng(3);
+    let (key, _) = sceau::attachment::seal(b"content", &mut rng).unwrap();
+    assert_hides(&format!("{key:?} {:?}", AttachmentOpener::new(&key)), &key.to_state().expose()[1..33], "Attachment");
+    assert_hides(&format!("{key:?}"), key.name(), "Attachment's name");
+    let (root, issuer) = (RootKeyPair::generate(&mut rng), IssuerKeyPair::generate(&mut rng));
+    assert_hides(&format!("{root:?}"), &root.to_state().expose()[1..], "RootKeyPair");
+    assert_hides(&format!("{issuer:?}"), &issuer.to_state().expose()[1..], "IssuerKeyPair");
+    let vault = Vault::new(&[201, 7, 202, 9].repeat(8).try_into().unwrap());
+    let sealed = vault.seal(b"name", 1, &[203, 10, 204, 11], &mut rng);
+    let unsealed = vault.open(b"name", 1, &sealed).unwrap();
+    assert_hides(&format!("{vault:?} {unsealed:?}"), &[201, 7, 202, 9], "Vault");
+    assert_hides(&format!("{unsealed:?}"), &[203, 10, 204, 11], "Unsealed");
+    let names = [1, 2].map(|byte| sceau::Fingerprint::from_bytes([byte; 32]));
+    let (run, first) = SasInitiator::begin(names[0], names[1], &mut rng);
+    let (answer, second) = SasResponder::answer(names[1], names[0], &first, &mut rng).unwrap();
+    let shown = format!("{run:?} {answer:?}");
+    let (sas, third) = run.reveal(&second).unwrap();
+    assert_hides(&format!("{shown} {sas:?}"), &third[2..], "SasInitiator");
+    assert!(!format!("{sas:?}").contains(&sas.digits()));
 }
 
 #[test]

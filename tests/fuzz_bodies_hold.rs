@@ -3,6 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test")]
 
 use proptest::prelude::*;
+use sceau::Fingerprint;
+use sceau::certificate::{Address, IssuerKeyPair, RootKeyPair};
+use sceau::vault::Vault;
+use sceau::verification::{QrCode, SasInitiator};
+use sceau_testkit::talk::NOW;
 use sceau_testkit::{Talk, fuzz};
 use std::sync::OnceLock;
 
@@ -28,8 +33,23 @@ fn genuine() -> &'static Vec<Vec<u8>> {
             .collect();
         fuzz::images(&records);
         let identity = talk.alice.identity();
+        let (root, issuer) = (RootKeyPair::generate(&mut talk.rng), IssuerKeyPair::generate(&mut talk.rng));
+        let certified = root.certify(issuer.public(), NOW);
+        let address = Address::new(b"alice@example.org").unwrap();
+        let certificate = issuer.issue(&certified, identity.public(), address, NOW).unwrap();
+        let (key, _) = sceau::attachment::seal(b"content", &mut talk.rng).unwrap();
+        let peers = [1, 2].map(|byte| Fingerprint::from_bytes([byte; 32]));
+        let around = vec![
+            certificate.encode(),
+            certified.encode(),
+            key.to_state().expose().to_vec(),
+            root.to_state().expose().to_vec(),
+            QrCode::encode(peers[1], peers[0]),
+            SasInitiator::begin(peers[1], peers[0], &mut talk.rng).1,
+            Vault::new(&[6; 32]).seal(b"name", 1, b"image", &mut talk.rng),
+        ];
         let images = [identity.to_state().expose().to_vec(), identity.public().encode()];
-        [vec![bundle, upload, introduction, skipped, reply, records], images.to_vec()].concat()
+        [vec![bundle, upload, introduction, skipped, reply, records], images.to_vec(), around].concat()
     })
 }
 

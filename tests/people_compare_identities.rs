@@ -66,7 +66,7 @@ fn run(seed: u64, alice_sees: Fingerprint, bob_sees: Fingerprint) -> (Sas, Sas) 
     let (alice, first) = SasInitiator::begin(ALICE, alice_sees, &mut rng);
     let (bob, second) = SasResponder::answer(BOB, bob_sees, &first, &mut rng).unwrap();
     let (alices, third) = alice.reveal(&second).unwrap();
-    (alices, bob.finish(&third).map_or_else(|_| alices_other(), |sas| sas))
+    (alices, bob.finish(&third).unwrap_or_else(|_| alices_other()))
 }
 
 /// Something that is nobody's.

@@ -80,7 +80,10 @@ mod tests {
     #[test]
     fn extended_nonce_as_in_the_draft() {
         let text = b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.";
-        let (key, nonce) = (core::array::from_fn(|i| 0x80 + i as u8), core::array::from_fn(|i| 0x40 + i as u8));
+        let (key, nonce) = (
+            core::array::from_fn(|i| 0x80 + u8::try_from(i).unwrap()),
+            core::array::from_fn(|i| 0x40 + u8::try_from(i).unwrap()),
+        );
         let ad = [0x50, 0x51, 0x52, 0x53, 0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7];
         let mut buffer = *text;
         let mac = xseal(&key, &nonce, &ad, &mut buffer);

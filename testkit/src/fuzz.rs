@@ -2,10 +2,15 @@
 
 use crate::Disk;
 use crate::model::{Model, Step};
+use sceau::certificate::{Certificate, IssuerCertificate, RootKeyPair};
 use sceau::group::{Group, GroupPolicy};
 use sceau::prekey::PreKeyStore;
 use sceau::session::Session;
-use sceau::{Device, Envelope, Fingerprint, IdentityKey, IdentityKeyPair, PreKeyBundle, PreKeyUpload, RecordKey};
+use sceau::vault::Vault;
+use sceau::verification::{QrCode, SasResponder};
+use sceau::{
+    Attachment, Device, Envelope, Fingerprint, IdentityKey, IdentityKeyPair, PreKeyBundle, PreKeyUpload, RecordKey,
+};
 use std::sync::OnceLock;
 
 /// Every decoder: what decodes encodes to the same bytes. And a device that is given the bytes as an envelope neither
@@ -19,6 +24,18 @@ pub fn decode(data: &[u8]) {
     if let Ok(upload) = PreKeyUpload::decode(data) {
         assert_eq!(upload.encode(), data);
     }
+    if let Ok(certificate) = Certificate::decode(data) {
+        assert_eq!(certificate.encode(), data);
+    }
+    if let Ok(certificate) = IssuerCertificate::decode(data) {
+        assert_eq!(certificate.encode(), data);
+    }
+    let (own, peer) = (Fingerprint::from_bytes([1; 32]), Fingerprint::from_bytes([2; 32]));
+    assert!(QrCode::check(data, own, peer).is_err() || data == QrCode::encode(peer, own));
+    if let Ok((run, _)) = SasResponder::answer(own, peer, data, &mut crate::rng(7)) {
+        assert!(run.finish(data).is_err());
+    }
+    assert!(Vault::new(&[5; 32]).open(b"name", 0, data).is_err());
     if let Ok(identity) = IdentityKey::decode(data) {
         assert_eq!(identity.encode(), data);
     }
@@ -45,6 +62,13 @@ pub fn decode(data: &[u8]) {
 pub fn images(data: &[u8]) {
     if let Ok(identity) = IdentityKeyPair::from_state(data) {
         assert_eq!(identity.to_state().expose(), data);
+    }
+    if let Ok(attachment) = Attachment::from_state(data) {
+        assert_eq!(attachment.to_state().expose(), data);
+        assert!(sceau::attachment::open(&attachment, data).is_err());
+    }
+    if let Ok(root) = RootKeyPair::from_state(data) {
+        assert_eq!(root.to_state().expose(), data);
     }
     if let Ok(prekeys) = PreKeyStore::from_state(data) {
         assert_eq!(prekeys.to_state().expose(), data);
