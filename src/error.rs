@@ -117,7 +117,8 @@ pub enum OpenError {
     /// again when a certificate was taken ([`crate::Device::take_certificate`]).
     Uncertified(Fingerprint, CertificateError),
     /// Of a group whose roster has moved on without this device: keep it for a bounded time, ask a member for the
-    /// commits ([`crate::Device::ask_for_commits`]), and try again.
+    /// commits, once ([`crate::Device::ask_for_commits`]), and try again after the roster has changed
+    /// ([`crate::device::GroupEvent::Changed`]), not before: two devices that ask at every attempt would never stop.
     CommitMissing(GroupId),
     /// Of a group, from an epoch that is not remembered any more. Drop it.
     EpochGone(GroupId),

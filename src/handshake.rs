@@ -118,7 +118,7 @@ pub(crate) fn respond(
 }
 
 /// `th1 = SHA-256(label || version || IK_B || fields of SPK_B || flag || fields of OPK_B || EK_A || ct)`.
-fn transcript(
+pub(crate) fn transcript(
     responder: &IdentityKey,
     signed: &PreKeyFields,
     one_time: Option<&PreKeyFields>,
@@ -140,14 +140,20 @@ fn transcript(
     )
 }
 
-struct IdentityKeys {
-    identity_key: Guarded<32>,
-    next: Guarded<32>,
+pub(crate) struct IdentityKeys {
+    pub(crate) identity_key: Guarded<32>,
+    pub(crate) next: Guarded<32>,
 }
 
 impl IdentityKeys {
     /// `k_id(32) || k_next(32) = HKDF(salt = th1, ikm = dh1 || dh2 || dh3 || ss, label, 64)`.
-    fn derive(th1: &[u8; 32], dh1: &[u8; 32], dh2: &[u8; 32], dh3: Option<&[u8; 32]>, shared: &[u8; 32]) -> Self {
+    pub(crate) fn derive(
+        th1: &[u8; 32],
+        dh1: &[u8; 32],
+        dh2: &[u8; 32],
+        dh3: Option<&[u8; 32]>,
+        shared: &[u8; 32],
+    ) -> Self {
         let dh3 = dh3.map_or(&[][..], |dh3| &dh3[..]);
         let okm = kdf::derive::<64>(th1, &[dh1, dh2, dh3, shared], Label::HandshakeIdentity, &[]);
         let [identity_key, next] = split(okm.as_slice());

@@ -15,8 +15,8 @@ macro_rules! labels {
                 match self { $(Self::$name => concat!("sceau/1 ", $text).as_bytes()),* }
             }
 
-            #[cfg(test)]
-            const ALL: &[Self] = &[$(Self::$name),*];
+            #[cfg(any(test, feature = "vectors"))]
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),*];
         }
     };
 }

@@ -25,6 +25,10 @@ mod secret;
 mod state;
 mod wire;
 
+#[cfg(feature = "vectors")]
+#[doc(hidden)]
+pub mod vectors;
+
 pub mod attachment;
 pub mod certificate;
 pub mod device;

@@ -87,6 +87,9 @@ pub const MAX_WAITING: usize = 8;
 /// Commits, and announcements, of one peer that wait, over all groups.
 pub const MAX_WAITING_OF_PEER: usize = 32;
 
+/// Bytes of what waits of one peer: the oldest go first. A few of the longest commits.
+pub(crate) const MAX_WAITING_BYTES: usize = 1 << 20;
+
 /// Longest commit that is kept for a group that is not known yet: strangers can fill no disk with them.
 pub(crate) const MAX_WAITING_UNKNOWN: usize = 4_096;
 

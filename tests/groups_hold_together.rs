@@ -12,8 +12,9 @@
 use sceau::device::{GroupChange, GroupEvent};
 use sceau::error::GroupError;
 use sceau::group::{GroupPolicy, Role};
-use sceau_testkit::Crowd;
 use sceau_testkit::crowd::Flying;
+use sceau_testkit::crowd::Party;
+use sceau_testkit::{Crowd, Disk};
 
 fn assert_clean(crowd: &Crowd) {
     assert_eq!((crowd.read_after_removal, crowd.read_before_joining, crowd.mismatched), (0, 0, 0));
@@ -231,6 +232,78 @@ fn random_schedules() {
         assert_clean(&crowd);
     }
     assert!(reads > 800, "only {reads} messages were read");
+}
+
+/// Many commits, members who come back, groups that are forgotten, a restart after every envelope: devices stop talking,
+/// nobody is in whom nobody added, and everything restores.
+#[test]
+fn rough_schedules() {
+    let seeds = if std::env::var_os("SCEAU_THOROUGH").is_some() { 2_000 } else { 40 };
+    for seed in 0..seeds {
+        let mut crowd = Crowd::new(6, 5_000 + seed);
+        crowd.thorough = false;
+        crowd.create(GroupPolicy::default());
+        let roles = [Role::Admin, Role::Admin, Role::Member];
+        let adds: Vec<_> = (1..4).map(|party| GroupChange::Add(crowd.name(party), roles[party - 1])).collect();
+        crowd.commit(0, &adds).unwrap();
+        crowd.flush();
+        for _ in 0..120 {
+            rough_step(&mut crowd);
+        }
+        crowd.flush();
+        for _ in 0..3 {
+            for party in 0..6 {
+                crowd.restart(party);
+                let _: Result<_, _> = crowd.say(party, b"quiet");
+                crowd.flush();
+            }
+        }
+        assert_eq!((crowd.ghosts(), crowd.mismatched), (0, 0), "seed {seed}");
+    }
+}
+
+fn rough_step(crowd: &mut Crowd) {
+    let (party, other) = (crowd.below(6), crowd.below(6));
+    let name = crowd.name(other);
+    let role = [Role::Admin, Role::Member][crowd.below(2)];
+    let change = match crowd.below(12) {
+        0 => GroupChange::SetPolicy(GroupPolicy { max_messages: 1 + u32::from(party == 0), max_age: 99_999 }),
+        1 => GroupChange::Remove(name),
+        2 | 3 if party != other => GroupChange::Add(name, role),
+        4 => GroupChange::SetRole(name, role),
+        5 if crowd.below(3) == 0 => {
+            let _: Result<_, _> = crowd.leave(party);
+            return;
+        }
+        6 | 7 => {
+            let _: Result<_, _> = crowd.say(party, b"text");
+            return;
+        }
+        8 if crowd.below(4) == 0 => {
+            let group = crowd.group();
+            let Party { device, disk, .. } = &mut crowd.parties[party];
+            if let Ok(pending) = device.forget_group(group) {
+                let Ok(()) = pending.commit(|changes| disk.apply(changes));
+            }
+            return;
+        }
+        _ => {
+            for _ in 0..crowd.below(12).min(crowd.queue.len()) {
+                let pick = crowd.below(crowd.queue.len());
+                let flying = crowd.queue.swap_remove(pick);
+                if crowd.below(12) > 0 {
+                    crowd.deliver(&flying);
+                    assert_eq!(Disk::of(&crowd.parties[flying.to].device), crowd.parties[flying.to].disk);
+                    crowd.restart(flying.to);
+                }
+                if crowd.queue.is_empty() {
+                    return;
+                }
+            }
+            return;
+        }
+    };
+    let _: Result<_, _> = crowd.commit(party, &[change]);
 }
 
 fn random_step(crowd: &mut Crowd) {

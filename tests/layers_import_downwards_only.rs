@@ -25,6 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["handshake"],
     &["session", "group"],
     &["device"],
+    &["vectors"],
 ];
 
 /// Errors name peers; nothing else looks upwards.

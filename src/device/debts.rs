@@ -6,7 +6,7 @@ use crate::device::pending::Emptiness;
 use crate::error::DecodeError;
 use crate::group::GroupId;
 use crate::keys::Fingerprint;
-use crate::limits::{MAX_GROUP_MEMBERS, MAX_SEALED_LEN, MAX_WAITING, MAX_WAITING_OF_PEER};
+use crate::limits::{MAX_GROUP_MEMBERS, MAX_SEALED_LEN, MAX_WAITING, MAX_WAITING_BYTES, MAX_WAITING_OF_PEER};
 use crate::secret::{GuardedVec, guard};
 use crate::wire::attachment::Attachment;
 use crate::wire::payload::PayloadKind;
@@ -110,6 +110,14 @@ pub(super) struct Early {
 }
 
 impl Early {
+    /// The hash that a commit of this group extends, from its place in the message.
+    pub(super) fn extends(&self, group: GroupId) -> Option<[u8; 32]> {
+        if self.kind != PayloadKind::Roster || self.group != group || self.bytes.first() != Some(&1) {
+            return None;
+        }
+        self.bytes.get(1 + GroupId::LEN..)?.first_chunk().copied()
+    }
+
     /// What opens it, if it lies elsewhere.
     pub(super) fn elsewhere(&self) -> Option<Attachment> {
         // The kind byte first: commits are long to decode.
@@ -159,6 +167,11 @@ impl Waiting {
             self.0.remove(oldest);
         }
         self.0.push(early);
+        while self.0.len() > 1
+            && self.0.iter().fold(0, |sum: usize, kept| sum.saturating_add(kept.bytes.len())) > MAX_WAITING_BYTES
+        {
+            self.0.remove(0);
+        }
         true
     }
 

@@ -241,6 +241,16 @@ pub enum Notice {
     RenewNeeded(Fingerprint),
     /// A control is owed to the peer: seal it ([`crate::Device::seal_owed`]).
     Owed(OwedId),
+    /// A commit that had waited leads away from what this device has followed, too long ago to choose: as
+    /// [`GroupEvent::Fork`].
+    GroupFork {
+        /// The group.
+        group: GroupId,
+        /// The transcript hash here.
+        ours: [u8; 32],
+        /// The hash that the commit extends.
+        theirs: [u8; 32],
+    },
     /// Something is owed to members of the group: seal it ([`crate::Device::seal_group_owed`]).
     GroupOwed(GroupId),
     /// Few one-time prekeys are left: publish more.

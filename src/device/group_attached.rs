@@ -1,13 +1,13 @@
 //! Commits and welcomes that were too long for a message, and travel beside it.
 
-use crate::attachment;
+use crate::attachment::{self, Attachment};
 use crate::device::Device;
 use crate::device::debts::Early;
-use crate::device::event::{Event, Opened};
+use crate::device::event::{Event, GroupEvent, Opened};
 use crate::device::group_open::Plan;
 use crate::device::pending::{Change, Pending};
 use crate::error::OpenError;
-use crate::keys::UnixTime;
+use crate::keys::{Fingerprint, UnixTime};
 use crate::secret::guard;
 use crate::wire::roster::RosterMessage;
 
@@ -18,42 +18,64 @@ impl Device {
         all.filter_map(Early::elsewhere).map(|attachment| *attachment.name())
     }
 
-    /// Takes in a ciphertext that a member has named ([`crate::device::GroupEvent::Elsewhere`]), from wherever it was fetched: a commit
-    /// or a welcome that was too long for a message.
+    /// Takes in a ciphertext that a member has named ([`crate::device::GroupEvent::Elsewhere`]), from wherever it was
+    /// fetched: a commit or a welcome that was too long for a message.
     ///
     /// # Errors
-    /// [`OpenError::Unknown`] if nobody has named it, [`OpenError::Violation`] if it is not what its author should have
-    /// made; nothing has changed.
+    /// [`OpenError::Unknown`] if nobody has named it, or a commit's group is not known yet; [`OpenError::Violation`] if it is
+    /// not what any of those who named it should have made. Nothing has changed.
     pub fn take_attached(&mut self, ciphertext: &[u8], now: UnixTime) -> Result<Pending<'_, Opened>, OpenError> {
         let name = attachment::name(ciphertext);
-        let named = |early: &Early| early.elsewhere().filter(|attachment| *attachment.name() == name);
-        let (from, attachment) = self
-            .waiting
-            .iter()
-            .find_map(|(peer, waiting)| Some((*peer, waiting.0.iter().find_map(named)?)))
-            .ok_or(OpenError::Unknown)?;
-        let violation = OpenError::Violation(from);
-        let bytes = guard(attachment::open(&attachment, ciphertext).map_err(|_| violation)?);
-        let message = RosterMessage::decode(&bytes).map_err(|_| violation)?;
-        let mut plan = Plan::default();
-        let (group, what) = self.plan_roster(from, message, &bytes, now, &mut plan)?;
-        // It waits no longer, whatever else does now.
-        let mut after = None;
-        for change in &mut plan.changes {
-            if let Change::Waiting(peer, waiting) = change
-                && *peer == from
-            {
-                after = Some(waiting);
+        let mut result = Err(OpenError::Unknown);
+        // Anyone can name anything: whoever named it wrongly stands in nobody's way.
+        for (from, early) in
+            self.waiting.iter().flat_map(|(peer, waiting)| waiting.0.iter().map(|early| (*peer, early)))
+        {
+            let Some(attachment) = early.elsewhere().filter(|attachment| *attachment.name() == name) else { continue };
+            match self.plan_attached(from, early, &attachment, ciphertext, now) {
+                Ok((plan, what)) => {
+                    let event = Event::Group { group: early.group, from, what };
+                    let opened = Opened { event, notices: plan.notices };
+                    return Ok(Pending::new(self, plan.changes, opened));
+                }
+                Err(error) => result = Err(error),
             }
         }
-        if let Some(waiting) = after {
-            waiting.0.retain(|early| named(early).is_none());
+        result
+    }
+
+    fn plan_attached(
+        &self,
+        from: Fingerprint,
+        early: &Early,
+        attachment: &Attachment,
+        ciphertext: &[u8],
+        now: UnixTime,
+    ) -> Result<(Plan, GroupEvent), OpenError> {
+        let violation = OpenError::Violation(from);
+        let bytes = guard(attachment::open(attachment, ciphertext).map_err(|_| violation)?);
+        let message = RosterMessage::decode(&bytes).map_err(|_| violation)?;
+        if matches!(message, RosterMessage::Commit(..)) && !self.groups.contains_key(&early.group) {
+            return Err(OpenError::Unknown);
+        }
+        let mut plan = Plan::default();
+        let (group, what) = self.plan_roster(from, message, &bytes, now, &mut plan)?;
+        if group != early.group {
+            return Err(violation);
+        }
+        // It waits no longer, whatever else does now.
+        let stays = |kept: &Early| kept.elsewhere().is_none_or(|other| other.name() != attachment.name());
+        let changed = plan.changes.iter_mut().rev().find_map(|change| match change {
+            Change::Waiting(peer, waiting) if *peer == from => Some(waiting),
+            _ => None,
+        });
+        if let Some(waiting) = changed {
+            waiting.0.retain(stays);
         } else {
             let mut waiting = self.waiting.get(&from).cloned().unwrap_or_default();
-            waiting.0.retain(|early| named(early).is_none());
+            waiting.0.retain(stays);
             plan.changes.push(Change::Waiting(from, waiting));
         }
-        let opened = Opened { event: Event::Group { group, from, what }, notices: plan.notices };
-        Ok(Pending::new(self, plan.changes, opened))
+        Ok((plan, what))
     }
 }

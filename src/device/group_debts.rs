@@ -16,6 +16,8 @@ use crate::session::Control;
 use crate::state;
 use crate::wire::payload::PayloadKind;
 use crate::wire::roster::{Announcement, RosterMessage};
+use alloc::collections::btree_map::Entry;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use rand_core::CryptoRng;
 
@@ -40,6 +42,17 @@ impl Device {
                 break;
             }
             let mut debt = debts.0.get(&member).copied().unwrap_or_default();
+            if debt.welcome.is_some_and(|epoch| epoch <= group.oldest_base()) {
+                // Too many commits ago: it has to be removed and added again.
+                paid.unreachable.push(Unreachable { peer: member, why: SealError::WelcomeGone });
+                debts.owe(member, |owed| *owed = Debt::default());
+                continue;
+            }
+            // Before anything is made for it.
+            if let Err(why) = self.can_seal(member, now) {
+                paid.unreachable.push(Unreachable { peer: member, why });
+                continue;
+            }
             let payment = payment(group, own, member, &mut debt, &mut cache, rng);
             match payment {
                 Payment::Message(kind, content) => {
@@ -52,10 +65,6 @@ impl Device {
                         }
                         Err(why) => paid.unreachable.push(Unreachable { peer: member, why }),
                     }
-                }
-                Payment::WelcomeGone => {
-                    paid.unreachable.push(Unreachable { peer: member, why: SealError::WelcomeGone });
-                    debts.owe(member, |owed| *owed = debt);
                 }
                 // What can't be paid any more has lost its purpose.
                 Payment::Nothing => debts.owe(member, |owed| *owed = debt),
@@ -71,7 +80,7 @@ impl Device {
         let me = self.fingerprint();
         let added: Vec<Fingerprint> =
             after.members().map(|(name, _)| name).filter(|name| before.member(*name).is_none()).collect();
-        let removed: Vec<Fingerprint> =
+        let removed: BTreeSet<Fingerprint> =
             before.members().map(|(name, _)| name).filter(|name| after.member(*name).is_none()).collect();
         let undone = after.transcript_at(before.epoch()) != Some(before.transcript());
         let mut debts = self.debts.get(&id).cloned().unwrap_or_default();
@@ -157,7 +166,7 @@ impl Device {
 /// What follows from a new roster.
 pub(super) struct Moved {
     pub(super) added: Vec<Fingerprint>,
-    pub(super) removed: Vec<Fingerprint>,
+    pub(super) removed: BTreeSet<Fingerprint>,
     pub(super) debts: Debts,
     pub(super) changes: Vec<Change>,
     /// Whether there is an own chain, and it goes on.
@@ -175,8 +184,8 @@ pub(super) struct Paid {
 /// Contents that many members get, made once.
 #[derive(Default)]
 struct Cache {
-    welcome: Option<(u64, GuardedVec)>,
-    commit: Option<(u64, GuardedVec)>,
+    welcome: BTreeMap<u64, GuardedVec>,
+    commit: BTreeMap<u64, GuardedVec>,
     announcement: Option<GuardedVec>,
     other: GuardedVec,
     attached: Vec<Vec<u8>>,
@@ -184,30 +193,32 @@ struct Cache {
 
 /// A roster message for many, made once: if it is long, its ciphertext is, and the message is what opens that.
 fn cached<'c, R: CryptoRng + ?Sized>(
-    place: &'c mut Option<(u64, GuardedVec)>,
+    made: &'c mut BTreeMap<u64, GuardedVec>,
     key: u64,
     group: GroupId,
     attached: &mut Vec<Vec<u8>>,
     rng: &mut R,
     make: impl FnOnce() -> Option<RosterMessage>,
 ) -> Option<&'c [u8]> {
-    if place.as_ref().is_none_or(|(made_for, _)| *made_for != key) {
-        let mut message = guard(make()?.encode());
-        if message.len() > MAX_INLINE_ROSTER {
-            let (attachment, ciphertext) = attachment::seal(&message, rng).ok()?;
-            message = guard(RosterMessage::Elsewhere(group, attachment).encode());
-            attached.push(ciphertext);
+    // At most one for each commit that is kept.
+    let message = match made.entry(key) {
+        Entry::Occupied(made) => made.into_mut(),
+        Entry::Vacant(place) => {
+            let mut message = guard(make()?.encode());
+            if message.len() > MAX_INLINE_ROSTER {
+                let (attachment, ciphertext) = attachment::seal(&message, rng).ok()?;
+                message = guard(RosterMessage::Elsewhere(group, attachment).encode());
+                attached.push(ciphertext);
+            }
+            place.insert(message)
         }
-        *place = Some((key, message));
-    }
-    place.as_ref().map(|(_, bytes)| bytes.as_slice())
+    };
+    Some(message.as_slice())
 }
 
 /// What is owed to a member next.
 enum Payment<'c> {
     Message(PayloadKind, &'c [u8]),
-    /// Its welcome can't be told any more.
-    WelcomeGone,
     Nothing,
 }
 
@@ -238,12 +249,10 @@ fn payment<'c, R: CryptoRng + ?Sized>(
         if epoch < group.epoch() {
             debt.commits_after = Some(epoch);
         }
-        if let Some(content) = cached(welcome, epoch, group.id(), attached, rng, || group.welcome_of(epoch)) {
-            return Payment::Message(PayloadKind::Roster, content);
-        }
-        // Too many commits ago: it has to be added again.
-        *debt = Debt::default();
-        return Payment::WelcomeGone;
+        return match cached(welcome, epoch, group.id(), attached, rng, || group.welcome_of(epoch)) {
+            Some(content) => Payment::Message(PayloadKind::Roster, content),
+            None => Payment::Nothing,
+        };
     }
     let convince = debt.convince.take();
     if let Some(after) = debt.commits_after.take()

@@ -1,13 +1,13 @@
 //! What comes of groups: commits, welcomes and chains by the pairwise sessions, messages by the chains.
 
 use crate::codec::Reader;
-use crate::device::debts::{Debts, Early, Waiting};
+use crate::device::debts::{Debt, Early, Waiting};
 use crate::device::event::{Event, GroupEvent, Notice, Opened};
 use crate::device::group_debts::{Moved, kept};
 use crate::device::pending::Change;
 use crate::device::{Device, peer::Peer};
 use crate::error::OpenError;
-use crate::group::{ChainId, Group, GroupId, Received, Role};
+use crate::group::{ChainId, Group, GroupId, Received, Rival, Role};
 use crate::keys::{Fingerprint, UnixTime};
 use crate::limits::{MAX_ATTACHED_ROSTER, MAX_GROUPS, MAX_GROUPS_OF_PEER, MAX_WAITING_UNKNOWN};
 use crate::message::Opening;
@@ -145,11 +145,18 @@ impl Device {
                 }
                 Some(base) if base < group.epoch() && group.concerns(from, base) => {
                     // Another branch, or one that is longer: then this device has something to learn.
-                    let more = base < epoch && group.member(from).is_some();
+                    let elsewhere = base < epoch;
+                    let convince = group.convinces(base).filter(|_| elsewhere);
+                    let ask = elsewhere && epoch > group.epoch() && group.member(from).is_some();
                     self.owe(id, from, &mut plan, |debt| {
-                        (debt.commits_after, debt.convince) = (Some(base), group.convinces(base));
-                        debt.ask |= more && epoch > group.epoch();
+                        (debt.commits_after, debt.convince) = (Some(base), convince);
+                        debt.ask |= ask;
                     });
+                    GroupEvent::CommitsWanted
+                }
+                // It is further on, on the same branch.
+                Some(base) if base < epoch && group.member(from).is_some() => {
+                    self.owe(id, from, &mut plan, |debt| debt.ask = true);
                     GroupEvent::CommitsWanted
                 }
                 _ => GroupEvent::Refused,
@@ -184,6 +191,9 @@ impl Device {
         plan: &mut Plan,
     ) -> Result<GroupEvent, OpenError> {
         let Some(before) = self.groups.get(&id) else {
+            if !self.may_wait(from, id, bytes) {
+                return Ok(GroupEvent::Refused);
+            }
             self.keep_early(from, id, PayloadKind::Roster, bytes, plan);
             return Ok(GroupEvent::Waiting);
         };
@@ -194,14 +204,13 @@ impl Device {
             Received::Applied | Received::Superseded(_) => Ok(self.plan_moved(from, before, after, now, plan)),
             Received::Known => Ok(GroupEvent::Known),
             Received::Outvoted => {
-                let base = before.commits_after(0).find(|(_, kept)| kept.extends == commit.extends);
-                let base = base.map_or(0, |(begins, _)| begins.saturating_sub(1));
-                // Strangers are told nothing.
-                if before.concerns(from, base) {
-                    // With what builds on it, it may be the better branch. Answered once.
-                    if !self.keep_early(from, id, PayloadKind::Roster, bytes, plan) {
-                        return Ok(GroupEvent::Outvoted);
-                    }
+                let branch = before.commits_after(0).find(|(_, kept)| kept.extends == commit.extends);
+                let base = branch.map(|(begins, _)| begins.saturating_sub(1));
+                // Strangers are told nothing. With what builds on it, it may be the better branch.
+                if before.concerns(from, base.unwrap_or(0)) && self.keep_early(from, id, PayloadKind::Roster, bytes, plan)
+                    // Answered once, where the branch begins.
+                    && let Some(base) = base
+                {
                     self.owe(id, from, plan, |debt| {
                         (debt.commits_after, debt.convince) = (Some(base), before.convinces(base));
                     });
@@ -242,9 +251,10 @@ impl Device {
             // from an admin whom it knows; of two into the same roster, the better.
             let me_in = known.member(self.fingerprint()).is_some();
             let from_admin = is_admin(known, from);
-            match known.outvotes_welcome(&group) {
-                Some(true) if me_in && from_admin => {}
-                Some(false) if me_in && from_admin => return Ok(GroupEvent::Outvoted),
+            match known.compare_welcome(&group).filter(|_| me_in && from_admin) {
+                Some(Rival::Better) => {}
+                Some(Rival::Worse) => return Ok(GroupEvent::Outvoted),
+                Some(Rival::Forged) => return Ok(self.fork(known, from, group.epoch(), group.transcript(), plan)),
                 _ if group.epoch() < known.epoch() || (me_in && !(known.is_new() && from_admin)) => {
                     return Ok(self.fork(known, from, group.epoch(), group.transcript(), plan));
                 }
@@ -252,12 +262,17 @@ impl Device {
             }
             plan.changes.extend(self.without_chains(id));
         } else if self.groups.len() >= MAX_GROUPS
-            || self.groups.values().filter(|group| is_admin(group, from)).count() >= MAX_GROUPS_OF_PEER
+            || self.groups.values().filter(|group| group.bringer() == Some(from)).count() >= MAX_GROUPS_OF_PEER
         {
             return Ok(GroupEvent::Refused);
         }
         let settled = self.settle_waiting(&mut group, now, plan);
-        let mut debts = Debts::default();
+        // Welcomes that were owed in an earlier membership can't be told any more; that is said when they are due.
+        let mut debts = self.debts.get(&id).cloned().unwrap_or_default();
+        debts.0.retain(|_, debt| {
+            *debt = Debt { welcome: debt.welcome, ..Debt::default() };
+            debt.welcome.is_some()
+        });
         self.accept_chains(id, settled, now, true, &mut debts, plan);
         plan.changes.push(Change::Debts(id, debts));
         let (epoch, is_in) = (group.epoch(), group.member(self.fingerprint()).is_some());
@@ -311,31 +326,33 @@ impl Device {
         plan.changes.push(Change::Group(id, Some(after)));
         // Messages that named this epoch can be read now.
         plan.notices.push(Notice::NewChain(from));
+        let removed = removed.into_iter().collect();
         GroupEvent::Changed { epoch, added, removed, superseded: lost.len(), own_superseded }
     }
 
     /// Tries what was waiting for a group, as long as it gets on, and takes it out.
     fn settle_waiting(&self, group: &mut Group, now: UnixTime, plan: &mut Plan) -> Vec<(Fingerprint, Announcement)> {
         let (id, me) = (group.id(), self.fingerprint());
-        let mut waiting: BTreeMap<Fingerprint, Waiting> = BTreeMap::new();
-        waiting.extend(
-            self.waiting.iter().filter(|(_, kept)| kept.concerns(id)).map(|(peer, kept)| (*peer, kept.clone())),
-        );
+        let concerned = self.waiting.iter().filter(|(_, kept)| kept.concerns(id));
+        let mut waiting: BTreeMap<Fingerprint, Waiting> = concerned.map(|(peer, kept)| (*peer, kept.clone())).collect();
         loop {
             let mut got_on = false;
             for kept in waiting.values_mut() {
+                // Commits are long to decode: only where one of them can be followed, or is of the past.
+                if !kept.0.iter().any(|early| early.extends(id).is_some_and(|hash| group.knows(hash))) {
+                    continue;
+                }
                 let others = kept.commits(id);
                 kept.0.retain(|early| {
-                    if early.group != id || early.kind != PayloadKind::Roster {
-                        return true;
-                    }
-                    let commit = match RosterMessage::decode(&early.bytes) {
-                        Ok(RosterMessage::Commit(_, commit)) => commit,
-                        Ok(RosterMessage::Elsewhere(..)) => return true,
-                        _ => return false,
+                    let Some(hash) = early.extends(id) else { return true };
+                    let Ok(RosterMessage::Commit(_, commit)) = RosterMessage::decode(&early.bytes) else {
+                        return false;
                     };
                     let received = group.take(&commit, &others, now);
                     got_on |= matches!(received, Ok(Received::Applied | Received::Superseded(_)));
+                    if received == Ok(Received::Fork) {
+                        plan.notices.push(Notice::GroupFork { group: id, ours: group.transcript(), theirs: hash });
+                    }
                     matches!(received, Ok(Received::Early | Received::Outvoted))
                 });
             }
@@ -363,7 +380,11 @@ impl Device {
                 announced.epoch > group.epoch() || known.is_some()
             });
         }
-        plan.changes.extend(waiting.into_iter().map(|(peer, kept)| Change::Waiting(peer, kept)));
+        let fewer = |(peer, kept): &(Fingerprint, Waiting)| {
+            self.waiting.get(peer).is_some_and(|before| before.0.len() != kept.0.len())
+        };
+        let changed = waiting.into_iter().filter(fewer);
+        plan.changes.extend(changed.map(|(peer, kept)| Change::Waiting(peer, kept)));
         announcements
     }
 
@@ -376,15 +397,19 @@ impl Device {
         bytes: &[u8],
         plan: &mut Plan,
     ) -> bool {
-        // Strangers fill no disk.
-        let is_member = self.groups.get(&group).is_some_and(|group| group.member(from).is_some());
-        if !is_member && bytes.len() > MAX_WAITING_UNKNOWN {
+        if !self.may_wait(from, group, bytes) {
             return false;
         }
         let mut waiting = self.waiting.get(&from).cloned().unwrap_or_default();
         let is_new = waiting.keep(Early { group, kind, bytes: kept(bytes) });
         plan.changes.push(Change::Waiting(from, waiting));
         is_new
+    }
+
+    /// Strangers fill no disk.
+    fn may_wait(&self, from: Fingerprint, group: GroupId, bytes: &[u8]) -> bool {
+        let is_member = self.groups.get(&group).is_some_and(|group| group.member(from).is_some());
+        is_member || bytes.len() <= MAX_WAITING_UNKNOWN
     }
 
     pub(super) fn owe(

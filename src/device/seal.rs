@@ -140,6 +140,34 @@ impl Device {
         if known.blocked { Err(SealError::Blocked) } else { Ok(known) }
     }
 
+    /// Says whatever a peer that breaks the protocol could, for tests.
+    ///
+    /// # Errors
+    /// As [`Self::seal`].
+    #[cfg(feature = "vectors")]
+    #[doc(hidden)]
+    pub fn seal_raw<R: CryptoRng + ?Sized>(
+        &mut self,
+        peer: Fingerprint,
+        kind: u8,
+        content: &[u8],
+        now: UnixTime,
+        rng: &mut R,
+    ) -> Result<Pending<'_, Vec<u8>>, SealError> {
+        let kind = PayloadKind::from_byte(kind).unwrap_or(PayloadKind::Control);
+        let (plan, envelope) = self.plan_seal(peer, Outbound { kind, content }, now, rng)?;
+        Ok(Pending::new(self, plan, envelope))
+    }
+
+    /// Whether anything can be sealed for a peer.
+    pub(super) fn can_seal(&self, peer: Fingerprint, now: UnixTime) -> Result<(), SealError> {
+        let known = self.peer_to_seal(peer)?;
+        if self.best_session(peer).is_none() {
+            known.bundle().ok_or(SealError::BundleNeeded)?.at(now).ok_or(SealError::BundleExpired)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn plan_seal<R: CryptoRng + ?Sized>(
         &self,
         peer: Fingerprint,

@@ -1,7 +1,8 @@
 //! Which of two branches of a roster's history members follow.
 //!
 //! A branch is as good as its most senior signer: whoever is more senior than all who signed the other one wins, wherever
-//! in the branch it signed. So nobody undoes what someone more senior has done since.
+//! in the branch it signed. So nobody undoes what someone more senior has done since. Seniority is what the roster that a
+//! commit extends says of its signer: a commit has one, whatever it is compared with, so that the order is total.
 
 use crate::crypto::kdf;
 use crate::error::GroupError;
@@ -12,7 +13,7 @@ use crate::labels::Label;
 use crate::wire::roster::{Member, NEVER, RosterCommit};
 use alloc::vec::Vec;
 
-/// Where a branch stands among those that begin at one hash, the smallest first: the seniority there of its most senior
+/// Where a branch stands among those that begin at one hash, the smallest first: the seniority of its most senior
 /// signer, then that of the first one, then a hash that nobody can choose, then the hash that the first commit leads to.
 pub(super) type Standing = (u64, u64, [u8; 32], [u8; 32]);
 
@@ -132,7 +133,7 @@ impl Group {
     fn standing(&self, place: usize) -> Option<Standing> {
         let first = &self.steps.get(place)?.commit;
         let since = self.admin_since(place, &first.signer);
-        let best = self.steps.iter().skip(place).map(|step| self.admin_since(place, &step.commit.signer)).min()?;
+        let best = self.seniorities(place).min()?;
         let after = self.epochs.len().saturating_sub(self.steps.len()).saturating_add(place);
         let leads_to = self.epochs.get(after)?.transcript;
         Some((best, since, tie(&first.extends, &first.signer), leads_to))
@@ -142,9 +143,14 @@ impl Group {
     /// knows how good this device's branch is.
     pub(crate) fn convinces(&self, base: u64) -> Option<u64> {
         let place = usize::try_from(base.checked_sub(self.oldest_base())?).ok()?;
-        let signers = self.steps.iter().skip(place).map(|step| self.admin_since(place, &step.commit.signer));
-        let (_, begins) = signers.zip(base.saturating_add(1)..).min()?;
+        let (_, begins) = self.seniorities(place).zip(base.saturating_add(1)..).min()?;
         Some(begins)
+    }
+
+    /// Of each commit from a step on, since when its signer had been an admin.
+    fn seniorities(&self, place: usize) -> impl Iterator<Item = u64> {
+        let steps = self.steps.iter().enumerate().skip(place);
+        steps.map(|(at, step)| self.admin_since(at, &step.commit.signer))
     }
 
     /// Since when someone was an admin in the roster before a step, [`NEVER`] if it was none.
@@ -158,33 +164,56 @@ impl Group {
     /// Whether a commit that extends an epoch of long ago is the one that was followed there. `None` if that epoch is not
     /// known.
     fn is_history(&self, commit: &RosterCommit) -> Option<bool> {
-        let began = self.welcome.filter(|welcome| welcome.extends == commit.extends).and(self.epochs.front()).or_else(
-            || {
+        let began = match self.remembered_welcome() {
+            Some(welcome) if welcome.extends == commit.extends => self.epochs.front()?,
+            _ => {
                 let extended = self.epochs.iter().position(|epoch| epoch.transcript == commit.extends)?;
-                self.epochs.get(extended.saturating_add(1))
-            },
-        )?;
+                self.epochs.get(extended.saturating_add(1))?
+            }
+        };
         Some(began.commit == commit.id())
     }
 
-    /// Whether a welcome into the roster that this device was welcomed into by another one is the better of the two. The
-    /// other's signer is an admin as long as this device's roster says.
-    pub(crate) fn outvotes_welcome(&self, other: &Self) -> Option<bool> {
-        let (mine, theirs) = (self.welcome?, other.welcome?);
-        if mine.extends != theirs.extends {
+    /// What a welcome into the roster that this device was welcomed into by another one is, beside that. `None` if the two
+    /// can't be compared: they extend different hashes, or too much was built on the first. The other's signer is an admin
+    /// as long as this device's roster says.
+    pub(crate) fn compare_welcome(&self, other: &Self) -> Option<Rival> {
+        let (mine, theirs) = (self.remembered_welcome()?, other.welcome?);
+        // All that was built on it is still known, and can be undone.
+        if mine.extends != theirs.extends || self.epochs.len() != self.steps.len().saturating_add(1) {
             return None;
         }
+        let began = self.first_epoch();
         let since = |name: &Fingerprint| match self.admin_since(0, name) {
             // An admin by the welcome's commit was none before it.
-            since if since < self.first_epoch() => since,
+            since if since < began => since,
             _ => NEVER,
         };
-        let signers = self.steps.iter().map(|step| since(&step.commit.signer));
+        // Who was in before, and was not touched, is the same in both.
+        let agrees = other.roster.members.iter().all(|(name, theirs)| {
+            let mine = self.admin_since(0, name);
+            let known = self.steps.iter().find_map(|step| step.members.get(name)).is_some_and(Option::is_some)
+                || self.roster.members.contains_key(name);
+            !known || mine == theirs.admin_since || mine == began || mine == NEVER || theirs.admin_since >= began
+        });
+        if !agrees {
+            return Some(Rival::Forged);
+        }
         let first = since(&mine.signer);
-        let best = signers.min().unwrap_or(NEVER).min(first);
+        let best = self.seniorities(0).min().unwrap_or(NEVER).min(first);
         let standing = (best, first, tie(&mine.extends, &mine.signer), self.epochs.front()?.transcript);
         let their_since = since(&theirs.signer);
         let tie = tie(&theirs.extends, &theirs.signer);
-        Some((their_since, their_since, tie, other.transcript()) < standing)
+        let better = (their_since, their_since, tie, other.transcript()) < standing;
+        Some(if better { Rival::Better } else { Rival::Worse })
     }
+}
+
+/// A second welcome that extends the same hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rival {
+    Better,
+    Worse,
+    /// The two can't both come from one roster.
+    Forged,
 }

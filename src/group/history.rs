@@ -1,6 +1,7 @@
 //! What a group remembers of its past: hashes of epochs, which of them ended chains, commits that can be told.
 
 use crate::group::Group;
+use crate::group::roster::Welcome;
 use crate::keys::{Fingerprint, UnixTime};
 use crate::wire::roster::{RosterCommit, RosterMessage};
 use alloc::vec::Vec;
@@ -44,6 +45,21 @@ impl Group {
             .map(|(begins, step)| (begins, &step.commit))
     }
 
+    #[cfg(feature = "vectors")]
+    pub(crate) fn roster_for_vectors(&self) -> &crate::wire::roster::Roster {
+        &self.roster
+    }
+
+    /// How this device came in, while the epoch that it came in with is remembered.
+    pub(super) fn remembered_welcome(&self) -> Option<Welcome> {
+        self.welcome.filter(|welcome| welcome.epoch == self.first_epoch())
+    }
+
+    /// Who brought this device in.
+    pub(crate) fn bringer(&self) -> Option<Fingerprint> {
+        self.welcome.map(|welcome| welcome.signer)
+    }
+
     /// The epoch that the oldest kept commit extends; the present one if none is kept.
     pub(crate) fn oldest_base(&self) -> u64 {
         self.roster.epoch.saturating_sub(u64::try_from(self.steps.len()).unwrap_or(u64::MAX))
@@ -60,7 +76,7 @@ impl Group {
     pub(crate) fn parting(&self, epoch: u64, hashes: &[[u8; 32]]) -> Option<u64> {
         let mut epochs = (0..).map_while(|back| epoch.checked_sub(back)).zip(hashes);
         // Of the epoch before its welcome a device knows the hash.
-        let before = self.welcome.zip(self.first_epoch().checked_sub(1));
+        let before = self.remembered_welcome().zip(self.first_epoch().checked_sub(1));
         let knows = |epoch: u64, hash: [u8; 32]| {
             self.transcript_at(epoch) == Some(hash)
                 || before.is_some_and(|(welcome, before)| (before, welcome.extends) == (epoch, hash))
@@ -70,7 +86,13 @@ impl Group {
 
     /// Whether nothing has been built on this device's welcome.
     pub(crate) fn is_new(&self) -> bool {
-        self.welcome.is_some() && self.epochs.len() == 1
+        self.welcome.is_some_and(|welcome| welcome.epoch == self.roster.epoch)
+    }
+
+    /// Whether a hash is that of an epoch that is remembered, or of the one before the welcome.
+    pub(crate) fn knows(&self, hash: [u8; 32]) -> bool {
+        self.remembered_welcome().is_some_and(|welcome| welcome.extends == hash)
+            || self.epochs.iter().any(|epoch| epoch.transcript == hash)
     }
 
     /// Whether a peer may be told the kept commits after an epoch: a member, or whom one of them puts out.

@@ -22,7 +22,7 @@ impl Group {
     /// Writes:
     ///
     /// ```text
-    /// roster || welcome flag(1) || (hash before the welcome(32) || its signer(32)), if the flag is 1
+    /// roster || welcome flag(1) || (hash before the welcome(32) || its signer(32) || its epoch(8)), if the flag is 1
     ///   || epochs(1) || (transcript hash(32) || commit's hash(32) || ended chains(1) || when(8, 0 if not)) each
     ///   || steps(1) || (commit || max messages(4) || max age(8) || count(4)
     ///       || (fingerprint(32) || flag(1) || identity(64) || admin since(8), if the flag is 1) each) each
@@ -33,6 +33,7 @@ impl Group {
         if let Some(welcome) = &self.welcome {
             out.bytes(&welcome.extends);
             out.bytes(welcome.signer.as_bytes());
+            out.u64(welcome.epoch);
         }
         out.u8(u8::try_from(self.epochs.len()).unwrap_or(u8::MAX));
         for epoch in &self.epochs {
@@ -61,7 +62,8 @@ impl Group {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let roster = Roster::read(reader)?;
         let welcome = if reader.flag()? {
-            Some(Welcome { extends: *reader.array()?, signer: Fingerprint::from_bytes(*reader.array()?) })
+            let (extends, signer) = (*reader.array()?, Fingerprint::from_bytes(*reader.array()?));
+            Some(Welcome { extends, signer, epoch: reader.u64()? })
         } else {
             None
         };
@@ -88,6 +90,11 @@ impl Group {
         let linked = steps.iter().zip(epochs.iter().skip(before_steps));
         let reach = u64::try_from(epochs.len()).unwrap_or(u64::MAX).saturating_sub(1);
         if !linked.into_iter().all(|(step, epoch)| step.commit.extends == epoch.transcript) || reach > roster.epoch {
+            return Err(DecodeError::Invalid);
+        }
+        // A welcome is no later than the oldest epoch that is remembered, unless it is that.
+        let first = roster.epoch.saturating_sub(reach);
+        if welcome.is_some_and(|welcome| welcome.epoch == 0 || welcome.epoch > first) {
             return Err(DecodeError::Invalid);
         }
         Ok(Self { roster, epochs, steps, welcome })

@@ -28,6 +28,7 @@ mod member;
 mod roster;
 
 pub use crate::wire::roster::{GroupId, GroupPolicy, Member, Role, RosterChange};
+pub(crate) use branch::Rival;
 pub(crate) use chain::{ChainId, OwnChain, OwnStep};
 pub(crate) use member::{MemberChain, MemberStep};
 pub use roster::{Committed, Group, Received};

@@ -44,7 +44,7 @@ pub struct Group {
     pub(super) roster: Roster,
     pub(super) epochs: VecDeque<Epoch>,
     pub(super) steps: VecDeque<Step>,
-    /// How this device came in, while the epoch that it came in with is remembered.
+    /// How this device came in, if it did not found the group.
     pub(super) welcome: Option<Welcome>,
 }
 
@@ -53,6 +53,8 @@ pub struct Group {
 pub(super) struct Welcome {
     pub(super) extends: [u8; 32],
     pub(super) signer: Fingerprint,
+    /// The epoch that the commit began.
+    pub(super) epoch: u64,
 }
 
 /// A commit that was made, to be handed to members.
@@ -287,7 +289,6 @@ impl Group {
         }
         if self.epochs.len() > MAX_KEPT_EPOCHS {
             self.epochs.pop_front();
-            self.welcome = None;
         }
     }
 
@@ -351,7 +352,7 @@ impl Group {
         let transcript = next_transcript(commit, &roster);
         let ended_chains = commit.ends_chains().then_some(now);
         let epochs = VecDeque::from([Epoch { transcript, commit: commit.id(), ended_chains }]);
-        let welcome = Some(Welcome { extends: commit.extends, signer: commit.signer });
+        let welcome = Some(Welcome { extends: commit.extends, signer: commit.signer, epoch: roster.epoch });
         Ok(Self { roster, epochs, steps: VecDeque::new(), welcome })
     }
 }

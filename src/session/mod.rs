@@ -254,6 +254,12 @@ impl Session {
         self.confirmed || !self.initiator
     }
 
+    /// Keys and counters, for test vectors.
+    #[cfg(feature = "vectors")]
+    pub(crate) fn trace(&self) -> crate::vectors::Value {
+        self.ratchet.trace()
+    }
+
     /// Tells a sink of every tag that this side recognises.
     pub(crate) fn announce(&self, sink: &mut dyn TagSink) {
         self.ratchet.announce(sink);

@@ -21,6 +21,8 @@ pub(crate) struct SealStep(SendStep);
 pub(crate) struct Sealed {
     pub(crate) step: SealStep,
     pub(crate) envelope: Vec<u8>,
+    #[cfg(feature = "vectors")]
+    pub(crate) message_key: crate::secret::Guarded<32>,
 }
 
 impl Session {
@@ -90,7 +92,12 @@ impl Session {
         let envelope = sealing
             .envelope(sealed_len, message.kind, message.content, &outgoing.fragments)
             .ok_or(SealError::TooLong)?;
-        Ok(Sealed { step: SealStep(step), envelope })
+        Ok(Sealed {
+            step: SealStep(step),
+            envelope,
+            #[cfg(feature = "vectors")]
+            message_key: outgoing.message_key,
+        })
     }
 
     /// Exchanges the state with what a plan holds.

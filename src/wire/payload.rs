@@ -40,7 +40,7 @@ impl PayloadKind {
         }
     }
 
-    fn from_byte(byte: u8) -> Result<Self, DecodeError> {
+    pub(crate) fn from_byte(byte: u8) -> Result<Self, DecodeError> {
         match byte {
             1 => Ok(Self::Application),
             2 => Ok(Self::Receipt),

@@ -28,6 +28,8 @@ pub struct Party {
     pub disk: Disk,
     pub directory: PreKeyUpload,
     pub unknown: Vec<Vec<u8>>,
+    /// Envelopes whose commit is missing: tried again when the roster changes.
+    pub missing: Vec<Vec<u8>>,
     pub read: BTreeSet<u64>,
     pub events: Vec<GroupEvent>,
     pub errors: BTreeMap<&'static str, u32>,
@@ -259,8 +261,14 @@ impl Crowd {
                         self.parties[to].unknown.push(flying.bytes.clone());
                     }
                     OpenError::CommitMissing(_) => {
-                        self.parties[to].unknown.push(flying.bytes.clone());
-                        self.ask(to);
+                        let missing = &mut self.parties[to].missing;
+                        if missing.len() < 512 {
+                            missing.push(flying.bytes.clone());
+                        }
+                        // Once for each roster.
+                        if missing.len() == 1 {
+                            self.ask(to);
+                        }
                     }
                     OpenError::Violation(peer) if flying.intact => panic!("an honest {peer} broke the protocol"),
                     _ => {}
@@ -284,7 +292,14 @@ impl Crowd {
             Event::Control { .. } => {}
             other => panic!("unexpected {other:?}"),
         }
+        let changed =
+            |event: Option<&GroupEvent>| matches!(event, Some(GroupEvent::Changed { .. } | GroupEvent::Joined { .. }));
         let mut retry = false;
+        if changed(self.parties[to].events.last()) {
+            retry = true;
+            let party = &mut self.parties[to];
+            party.unknown.append(&mut party.missing);
+        }
         for notice in opened.notices {
             match notice {
                 Notice::NewChain(_) => retry = true,
@@ -423,10 +438,16 @@ impl Party {
             disk,
             directory,
             unknown: Vec::new(),
+            missing: Vec::new(),
             read: BTreeSet::new(),
             events: Vec::new(),
             errors: BTreeMap::new(),
         }
+    }
+
+    /// Bytes that it has stored.
+    pub fn size_of(&self) -> usize {
+        self.disk.size()
     }
 
     /// A bundle; without a one-time prekey when they have run out.

@@ -1,0 +1,52 @@
+//! What a ratchet holds, for test vectors.
+
+use crate::crypto::kdf;
+use crate::labels::Label;
+use crate::ratchet::erasure;
+use crate::ratchet::state::{Ratchet, Sending};
+use crate::vectors::{Value, object};
+use alloc::vec::Vec;
+
+/// The 256 symbols of a coded string.
+pub(crate) fn symbols(data: &[u8; 1568]) -> Vec<[u8; 32]> {
+    (0..=255).map(|index| erasure::symbol(data, index)).collect()
+}
+
+/// `(offer id, answer id, pq)` of a key, a ciphertext and their secret.
+pub(crate) fn kem_binding(key: &[u8; 1568], ciphertext: &[u8; 1568], secret: &[u8; 32]) -> ([u8; 3], [u8; 3], Vec<u8>) {
+    let short = |hash: [u8; 32]| [hash[0], hash[1], hash[2]];
+    let offer = short(kdf::hash(Label::KemOfferId, &[key]));
+    let answer = short(kdf::hash(Label::KemAnswerId, &[key, ciphertext]));
+    let bound = kdf::hash(Label::KemSecret, &[key, ciphertext]);
+    (offer, answer, [&secret[..], &bound[..]].concat())
+}
+
+impl Ratchet {
+    /// Keys and counters.
+    pub(crate) fn trace(&self) -> Value {
+        let sending = match &self.sending {
+            Sending::Idle { previous_chain_len } => object! { "pn": *previous_chain_len },
+            Sending::Active { key_pair, keys, chain_key, n, previous_chain_len } => object! {
+                "ratchet_private": key_pair.private().expose(),
+                "header_secret": keys.secret().expose(),
+                "ck": chain_key.expose(),
+                "n": *n,
+                "pn": *previous_chain_len,
+            },
+        };
+        let receiving = self.lines.iter().map(|line| {
+            object! { "header_secret": line.keys.secret().expose(), "next": line.next }
+        });
+        let (own, peers) = self.kem_epochs();
+        object! {
+            "rk": self.root_key.expose(),
+            "peer_ratchet_key": &self.remote.0,
+            "sending": sending,
+            "next_sending_header_secret": self.next_send.expose(),
+            "receiving": receiving.collect::<Vec<_>>(),
+            "receiving_ck": if self.lines.len() > 1 { Value::from(self.chain_key.expose()) } else { "none".into() },
+            "skipped": self.skipped.len(),
+            "kem_epochs": Vec::from([Value::from(own), Value::from(peers)]),
+        }
+    }
+}
