@@ -36,6 +36,8 @@ mod open;
 mod seal;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(feature = "vectors")]
+mod trace;
 
 pub use crate::wire::control::{Control, Rank};
 pub use open::{Accepted, Opened};
@@ -252,12 +254,6 @@ impl Session {
     /// Whether the peer is known to hold the session: it is not an introduction of this side's that waits for an answer.
     pub(crate) fn is_answered(&self) -> bool {
         self.confirmed || !self.initiator
-    }
-
-    /// Keys and counters, for test vectors.
-    #[cfg(feature = "vectors")]
-    pub(crate) fn trace(&self) -> crate::vectors::Value {
-        self.ratchet.trace()
     }
 
     /// Tells a sink of every tag that this side recognises.

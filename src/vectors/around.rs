@@ -95,7 +95,7 @@ fn attachments() -> File {
         let (key, sealed) = attachment::seal(&content, &mut rng).unwrap();
         cases.push(object! {
             "content_rule": "byte i is i mod 251", "content_length": len, "draws": rng.draws(),
-            "attachment": &wire(&key), "ciphertext_length": sealed.len(), "ciphertext_sha256": &attachment::name(&sealed),
+            "attachment": &wire(&key), "ciphertext_length": sealed.len(), "ciphertext_name": &attachment::name(&sealed),
         });
     }
     let (key, sealed) = attachment::seal(b"content", &mut rng).unwrap();
