@@ -350,7 +350,7 @@ impl World {
         match notice {
             Notice::Owed(id) => {
                 let Party { device, store, .. } = &mut self.parties[party];
-                let bytes = device.seal_owed(id, &mut self.rng)?.commit(store_into(store))?;
+                let bytes = device.seal_owed(id, self.now, &mut self.rng)?.commit(store_into(store))?;
                 self.post(1 - party, bytes);
             }
             Notice::RenewNeeded(_) => self.renew(party)?,

@@ -268,10 +268,10 @@ impl Peer {
                 Ok(hex(&done(device.seal_receipt(name(peer)?, &tags, *now, rng)?)))
             }
             ["owed"] => {
-                let owed: Vec<_> = device.owed().collect();
+                let owed: Vec<_> = device.owed(*now).collect();
                 let mut line = String::new();
                 for (id, peer) in owed {
-                    let envelope = done(device.seal_owed(id, rng)?);
+                    let envelope = done(device.seal_owed(id, *now, rng)?);
                     line = format!("{line} {}:{}", hex(peer.as_bytes()), hex(&envelope));
                 }
                 Ok(line.trim().to_owned())

@@ -13,20 +13,19 @@ fn main() -> ExitCode {
         }
     };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("test-vectors");
-    let (mut files, mut differ) = (0, 0);
-    for file in sceau::vectors::files() {
+    let files = sceau::vectors::files();
+    let mut differ: Vec<&str> = Vec::new();
+    for file in &files {
         let (path, text) = (folder.join(file.name).with_extension("json"), format!("{}\n", file.value));
-        files += 1;
         if check {
             if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
-                differ += 1;
-                eprintln!("{} differs", path.display());
+                differ.push(file.name);
             }
         } else if let Err(error) = std::fs::write(&path, text) {
             eprintln!("{}: {error}", path.display());
             return ExitCode::FAILURE;
         }
     }
-    println!("files={files} differ={differ}");
-    if differ == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!("files={} differ={} {}", files.len(), differ.len(), differ.join(" "));
+    if differ.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

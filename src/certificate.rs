@@ -67,6 +67,8 @@ pub struct Certified {
     pub not_after: UnixTime,
     /// Who says so.
     pub issuer: KeyId,
+    /// Which authority stands behind it.
+    pub root: RootKey,
 }
 
 /// Where what is known of a peer's address stands now.
@@ -81,6 +83,8 @@ pub enum CertificateState {
     Expired,
     /// One has, and its issuer is trusted no longer.
     Revoked,
+    /// One has, and its root is trusted no longer.
+    Untrusted,
 }
 
 impl CertificatePolicy {
@@ -96,25 +100,31 @@ impl CertificatePolicy {
     ) -> Result<Certified, CertificateError> {
         let issuer = &certificate.issuer;
         let signed = IssuerCertificate::signed_message(&issuer.issuer, issuer.not_after);
-        if !self.roots.iter().any(|root| sign::verify(&root.0, &signed, &issuer.signature.0)) {
-            return Err(CertificateError::Untrusted);
-        }
+        let root = self.roots.iter().find(|root| sign::verify(&root.0, &signed, &issuer.signature.0));
+        let root = *root.ok_or(CertificateError::Untrusted)?;
         if !certificate.is_of(identity) {
             return Err(CertificateError::Signature);
         }
-        let certified =
-            Certified { address: certificate.address, not_after: certificate.not_after(), issuer: issuer.issuer.id() };
+        let certified = Certified {
+            address: certificate.address,
+            not_after: certificate.not_after(),
+            issuer: issuer.issuer.id(),
+            root,
+        };
         match self.state(Some(&certified), now) {
             CertificateState::Revoked => Err(CertificateError::Revoked),
             CertificateState::Expired => Err(CertificateError::Expired),
+            CertificateState::Untrusted => Err(CertificateError::Untrusted),
             CertificateState::Valid | CertificateState::None => Ok(certified),
         }
     }
 
-    /// Where what a certificate said stands now.
+    /// Where what a certificate said stands now, and under these roots. Without roots nothing is looked at.
     pub fn state(&self, certified: Option<&Certified>, now: UnixTime) -> CertificateState {
         match certified {
             None => CertificateState::None,
+            _ if self.roots.is_empty() => CertificateState::None,
+            Some(certified) if !self.roots.contains(&certified.root) => CertificateState::Untrusted,
             Some(certified) if self.revoked.contains(&certified.issuer) => CertificateState::Revoked,
             Some(certified) if now > certified.not_after => CertificateState::Expired,
             Some(_) => CertificateState::Valid,
@@ -133,13 +143,14 @@ impl Certificate {
 
 impl Certified {
     /// Length of the image.
-    pub(crate) const LEN: usize = 1 + Address::MAX_LEN + 8 + 8;
+    pub(crate) const LEN: usize = 1 + Address::MAX_LEN + 8 + 8 + 32;
 
-    /// Writes `address length(1) || address(64) || not_after(8) || issuer key id(8)`.
+    /// Writes `address length(1) || address(64) || not_after(8) || issuer key id(8) || root(32)`.
     pub(crate) fn write(&self, out: &mut GuardedVec) {
         self.address.write(out);
         out.u64(self.not_after.0);
         out.bytes(&self.issuer.0);
+        out.bytes(&self.root.0);
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -147,6 +158,7 @@ impl Certified {
             address: Address::read(reader)?,
             not_after: UnixTime(reader.u64()?),
             issuer: KeyId(*reader.array()?),
+            root: RootKey(*reader.array()?),
         })
     }
 }

@@ -200,6 +200,8 @@ pub enum VaultError {
         /// How old.
         generation: u64,
     },
+    /// Each row is whole, but they are not those of one moment: one is old, missing, there twice, or was deleted.
+    Incomplete,
 }
 
 /// Why an attachment was not sealed or opened.
@@ -327,6 +329,7 @@ display! {
         Self::Malformed(_) => "not a sealed image",
         Self::Rejected => "damaged, or sealed under another key or name",
         Self::Old { .. } => "older than it may be",
+        Self::Incomplete => "rows of different moments, or not all of them",
     }
     AttachmentError {
         Self::TooLong => "too long for an attachment",

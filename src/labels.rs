@@ -106,6 +106,8 @@ labels! {
     SasCode = "comparison code",
     /// XChaCha20-Poly1305: an image in a vault.
     Vault = "vault",
+    /// SHA-256: the generations of all rows of a sealed store.
+    Manifest = "manifest",
     /// HMAC: a record's key in the embedder's store.
     RecordKey = "record key",
 }

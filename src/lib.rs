@@ -37,6 +37,7 @@ pub mod group;
 pub mod limits;
 pub mod prekey;
 pub mod session;
+pub mod store;
 pub mod vault;
 pub mod verification;
 

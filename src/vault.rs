@@ -37,8 +37,9 @@ const START_LEN: usize = 1 + 8 + XNONCE_LEN;
 /// version(1) = 1 || generation(8) || nonce(24) || XChaCha20-Poly1305(0*32 || image)
 /// ```
 ///
-/// Bound to the image's name and its generation. Count generations up with every write, and keep the greatest one that was
-/// written where an attacker can't turn it back: then an old image that is put back by mistake or by force is noticed.
+/// Bound to the image's name and its generation. Count generations up with every write of this image, and keep the greatest one
+/// that was written where an attacker can't turn it back: then an old image that is put back by mistake or by force is noticed.
+/// For the many records of a device: [`crate::store::SealedStore`].
 pub struct Vault {
     key: Secret<32>,
 }

@@ -203,7 +203,8 @@ impl SasInitiator {
     }
 }
 
-/// A run of the one who answers.
+/// A run of the one who answers. Whoever sends the first message learns the code before this side does, and can let the run end
+/// there unseen: answer only when a person has agreed to this run, one at a time, and show a run that does not end as failed.
 pub struct SasResponder {
     pair: Pair,
     commitment: [u8; 32],
@@ -211,7 +212,7 @@ pub struct SasResponder {
 }
 
 impl SasResponder {
-    /// Answers the first message; the result is the second. Draws 32 bytes.
+    /// Answers the first message, **after a person has agreed to it**; the result is the second. Draws 32 bytes.
     ///
     /// # Errors
     /// [`VerificationError::Malformed`].
@@ -256,7 +257,7 @@ impl fmt::Debug for SasResponder {
 }
 
 /// What both people see when nobody is between them: six digits, or seven pictures. Whoever is between makes them agree
-/// with probability 10^-6, or 2^-42, in one run, and each run is one guess that people see fail.
+/// with probability 10^-6, or 2^-42, in one run; so many guesses he has as people have agreed to runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Sas {
     digits: u64,

@@ -243,16 +243,17 @@ fn renewed_inside_the_session() {
     opens(&mut talk.bob, &first, NOW);
     let reply = talk.from_bob(b"reply");
     talk.alice_reads(&reply).unwrap();
-    assert_eq!(talk.alice.owed().count(), 0, "the introduction carried it");
+    assert_eq!(talk.alice.owed(NOW).count(), 0, "the introduction carried it");
     let old = *talk.alice.certificate().unwrap();
     let renewed = authority.certify(talk.alice.identity_key(), b"alice@example.org", NOW.plus(14 * DAY));
     done(talk.alice.set_certificate(Some(renewed)).unwrap());
-    let (id, peer) = talk.alice.owed().next().expect("the renewed one is owed");
+    assert_eq!(talk.alice.owed(NOW.plus(15 * DAY)).count(), 0, "one that is past its time is owed to nobody");
+    let (id, peer) = talk.alice.owed(NOW).next().expect("the renewed one is owed");
     assert_eq!((peer, talk.alice.mailbox_owed(id).is_some()), (talk.to_bob, true));
     // Dropped, it stays owed.
-    drop(talk.alice.seal_owed(id, &mut talk.rng).unwrap());
-    let envelope = done(talk.alice.seal_owed(id, &mut talk.rng).unwrap());
-    assert_eq!((envelope.len(), talk.alice.owed().count()), (640, 0));
+    drop(talk.alice.seal_owed(id, NOW, &mut talk.rng).unwrap());
+    let envelope = done(talk.alice.seal_owed(id, NOW, &mut talk.rng).unwrap());
+    assert_eq!((envelope.len(), talk.alice.owed(NOW).count()), (640, 0));
     let opened = opens(&mut talk.bob, &envelope, NOW);
     assert_eq!(opened.event, Event::Control { from: talk.to_alice });
     assert!(opened.notices.contains(&Notice::Certified(talk.to_alice)));
@@ -260,14 +261,14 @@ fn renewed_inside_the_session() {
     assert_eq!(known(&talk).not_after, NOW.plus(14 * DAY));
     // The old one again takes nothing back; another address is told.
     done(talk.alice.set_certificate(Some(old)).unwrap());
-    let (id, _) = talk.alice.owed().next().unwrap();
-    let envelope = done(talk.alice.seal_owed(id, &mut talk.rng).unwrap());
+    let (id, _) = talk.alice.owed(NOW).next().unwrap();
+    let envelope = done(talk.alice.seal_owed(id, NOW, &mut talk.rng).unwrap());
     assert_eq!(opens(&mut talk.bob, &envelope, NOW).notices, []);
     assert_eq!(known(&talk).not_after, NOW.plus(14 * DAY));
     let moved = authority.certify(talk.alice.identity_key(), b"alice@elsewhere.org", NOW.plus(15 * DAY));
     done(talk.alice.set_certificate(Some(moved)).unwrap());
-    let (id, _) = talk.alice.owed().next().unwrap();
-    let envelope = done(talk.alice.seal_owed(id, &mut talk.rng).unwrap());
+    let (id, _) = talk.alice.owed(NOW).next().unwrap();
+    let envelope = done(talk.alice.seal_owed(id, NOW, &mut talk.rng).unwrap());
     let notices = opens(&mut talk.bob, &envelope, NOW).notices;
     assert_eq!(notices, [Notice::AddressChanged(talk.to_alice), Notice::Certified(talk.to_alice)]);
 }
@@ -283,10 +284,10 @@ fn strangers_are_shown_nothing() {
     opens(&mut talk.bob, &first, NOW);
     let reply = talk.from_bob(b"who are you?");
     assert_eq!(certificate_of(&opens(&mut talk.alice, &reply, NOW)), CertificateState::None);
-    assert_eq!(talk.bob.owed().count(), 0);
-    done(talk.bob.show_certificate(talk.to_alice).unwrap());
-    let (id, _) = talk.bob.owed().next().unwrap();
-    let envelope = done(talk.bob.seal_owed(id, &mut talk.rng).unwrap());
+    assert_eq!(talk.bob.owed(NOW).count(), 0);
+    done(talk.bob.show_certificate(talk.to_alice, true).unwrap());
+    let (id, _) = talk.bob.owed(NOW).next().unwrap();
+    let envelope = done(talk.bob.seal_owed(id, NOW, &mut talk.rng).unwrap());
     assert_eq!(opens(&mut talk.alice, &envelope, NOW).notices, [Notice::Certified(talk.to_bob)]);
     assert!(talk.bob.peer(talk.to_alice).unwrap().shows_certificate);
 }
@@ -310,4 +311,91 @@ fn stored_and_restored() {
     let other = authority.certify(talk.bob.identity_key(), b"bob", NOW.plus(DAY));
     records.insert(key, [&[1, 14][..], &other.encode()].concat());
     assert!(Device::restore(records.iter().map(|(key, bytes)| (*key, bytes))).is_err());
+}
+
+/// However a stranger provokes an introduction: by a session that has diverged, by a group, by a rank it makes up. Whom the
+/// application has added is shown the certificate with the first message of people, and not by a group's business.
+#[test]
+fn strangers_provoke_no_certificate() {
+    let (mut talk, authority) = certified(10);
+    talk.alice.set_policy(with(authority.policy()));
+    let certificate = authority.certify(talk.bob.identity_key(), b"bob", NOW.plus(DAY));
+    done(talk.bob.set_certificate(Some(certificate)).unwrap());
+    let first = talk.from_alice(b"hello");
+    opens(&mut talk.bob, &first, NOW);
+    // Alice, the stranger, pretends to have lost her state: Bob renews.
+    let bundle = done(talk.alice.publish_prekeys(2, NOW, &mut talk.rng).unwrap()).take_bundle();
+    done(talk.bob.renew(talk.to_alice, &bundle, NOW, &mut talk.rng).unwrap());
+    let again = talk.from_bob(b"still there?");
+    assert_eq!(certificate_of(&opens(&mut talk.alice, &again, NOW)), CertificateState::None);
+    assert!(!talk.bob.peer(talk.to_alice).unwrap().shows_certificate);
+
+    // Carol was added by Bob, but what he introduces himself with is a group's.
+    let mut carol = Device::generate(&mut talk.rng);
+    carol.set_policy(with(authority.policy()));
+    let bundle = done(carol.publish_prekeys(2, NOW, &mut talk.rng).unwrap()).take_bundle();
+    done(talk.bob.add_peer(&bundle, NOW).unwrap());
+    let to_carol = carol.fingerprint();
+    let group = done(talk.bob.create_group(sceau::group::GroupPolicy::default(), &mut talk.rng).unwrap());
+    let add = sceau::device::GroupChange::Add(to_carol, sceau::group::Role::Member);
+    let added = done(talk.bob.commit_group(group, &[add], NOW, &mut talk.rng).unwrap());
+    let opened = opens(&mut carol, &added.deliveries[0].envelope, NOW);
+    assert!(!opened.notices.iter().any(|notice| matches!(notice, Notice::Certified(_))));
+
+    // Dave is written to by people: he is shown it. Unless the application says no before.
+    for show in [true, false] {
+        let mut dave = Device::generate(&mut talk.rng);
+        dave.set_policy(with(authority.policy()));
+        let bundle = done(dave.publish_prekeys(2, NOW, &mut talk.rng).unwrap()).take_bundle();
+        let to_dave = done(talk.bob.add_peer(&bundle, NOW).unwrap());
+        if !show {
+            done(talk.bob.show_certificate(to_dave, false).unwrap());
+        }
+        let envelope = done(talk.bob.seal(to_dave, b"hello", NOW, &mut talk.rng).unwrap());
+        let expected = if show { CertificateState::Valid } else { CertificateState::None };
+        assert_eq!(certificate_of(&opens(&mut dave, &envelope, NOW)), expected);
+    }
+}
+
+/// What is remembered holds under the present policy only, and stands in the way of nothing better.
+#[test]
+fn what_is_remembered_is_no_better_than_what_is_shown() {
+    let (mut talk, authority) = certified(11);
+    let long = authority.certify(talk.alice.identity_key(), b"old", NOW.plus(30 * DAY));
+    let hello = talk.from_alice(b"hello");
+    opens(&mut talk.bob, &hello, NOW);
+    done(talk.bob.take_certificate(talk.to_alice, &long, NOW).unwrap());
+    let state = |talk: &Talk| talk.bob.peer_certificate(talk.to_alice, NOW);
+    let address = |talk: &Talk| talk.bob.peer(talk.to_alice).unwrap().certified.unwrap().address;
+    assert_eq!(state(&talk), CertificateState::Valid);
+    // An older one that is still good, from a directory: nothing changes, and nothing is told.
+    let older = authority.certify(talk.alice.identity_key(), b"older", NOW.plus(20 * DAY));
+    assert_eq!(done(talk.bob.take_certificate(talk.to_alice, &older, NOW).unwrap()), []);
+    assert_eq!(address(&talk).as_bytes(), b"old");
+    // A newer one with another address is told.
+    let newer = authority.certify(talk.alice.identity_key(), b"new", NOW.plus(40 * DAY));
+    let told = done(talk.bob.take_certificate(talk.to_alice, &newer, NOW).unwrap());
+    assert_eq!(told, [Notice::AddressChanged(talk.to_alice), Notice::Certified(talk.to_alice)]);
+    // Its issuer is revoked: a good one from another issuer takes its place, though it ends earlier.
+    let mut other = Authority::new(&mut talk.rng);
+    other.root = RootKeyPair::from_state(authority.root.to_state().expose()).unwrap();
+    let good = other.certify(talk.alice.identity_key(), b"good", NOW.plus(7 * DAY));
+    let mut policy = authority.policy();
+    policy.revoked.push(authority.issuer.public().id());
+    talk.bob.set_policy(with(policy));
+    assert_eq!(state(&talk), CertificateState::Revoked);
+    done(talk.bob.take_certificate(talk.to_alice, &good, NOW).unwrap());
+    assert_eq!((state(&talk), address(&talk).as_bytes()), (CertificateState::Valid, &b"good"[..]));
+    // The root is trusted no longer; then nobody is, and nothing is looked at.
+    let mut policy = Authority::new(&mut talk.rng).policy();
+    policy.demand = CertificateDemand::Required;
+    talk.bob.set_policy(with(policy));
+    assert_eq!(state(&talk), CertificateState::Untrusted);
+    let bundle = done(talk.bob.publish_prekeys(1, NOW, &mut talk.rng).unwrap()).take_bundle();
+    done(talk.alice.renew(talk.to_bob, &bundle, NOW, &mut talk.rng).unwrap());
+    let anew = talk.from_alice(b"anew");
+    let refused = OpenError::Uncertified(talk.to_alice, CertificateError::Untrusted);
+    assert_eq!(talk.bob.open(&anew, NOW).unwrap_err(), refused);
+    talk.bob.set_policy(Policy::default());
+    assert_eq!(state(&talk), CertificateState::None);
 }

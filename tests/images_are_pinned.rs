@@ -61,7 +61,7 @@ fn devices(images: &mut Images) {
     let address = Address::new(b"zero@example.org").unwrap();
     let certificate = issuer.issue(&certified, device.identity_key(), address, NOW.plus(500_000)).unwrap();
     done(device.set_certificate(Some(certificate)).unwrap());
-    done(device.show_certificate(two).unwrap());
+    done(device.show_certificate(two, true).unwrap());
     done(device.set_verified(one, true).unwrap());
     // A commit whose predecessor does not come; a newcomer who is not told yet.
     crowd.commit(1, &[GroupChange::SetRole(two, Role::Admin)]).unwrap();

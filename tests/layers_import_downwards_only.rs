@@ -25,6 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["handshake"],
     &["session", "group"],
     &["device"],
+    &["store"],
     &["vectors"],
 ];
 

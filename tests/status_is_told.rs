@@ -72,13 +72,16 @@ fn kem_secrets_are_counted() {
     talk.bob.set_policy(policy);
     assert_eq!(session(&talk.alice, talk.to_bob).kem_secrets(), 1, "the handshake's");
     for _ in 0..12 {
+        talk.from_alice(b"skipped");
         let envelope = talk.from_alice(b"text");
-        message(&mut talk.bob, &envelope);
+        let status = message(&mut talk.bob, &envelope);
+        assert_eq!(status.session, session(&talk.bob, talk.to_alice), "with this message");
         let envelope = talk.from_bob(b"text");
-        message(&mut talk.alice, &envelope);
+        let status = message(&mut talk.alice, &envelope);
+        assert_eq!(status.session, session(&talk.alice, talk.to_bob));
     }
     let (hers, his) = (session(&talk.alice, talk.to_bob), session(&talk.bob, talk.to_alice));
-    assert!(hers.kem_epochs.0 > 2 && hers.kem_epochs.1 > 2, "{hers:?}");
+    assert!(hers.kem_epochs.0 >= 2 && hers.kem_epochs.1 >= 2, "{hers:?}");
     assert_eq!(hers.kem_secrets(), 1 + hers.kem_epochs.0 + hers.kem_epochs.1);
     assert!(hers.kem_epochs.0.abs_diff(his.kem_epochs.1) <= 1 && hers.kem_epochs.1.abs_diff(his.kem_epochs.0) <= 1);
 }
@@ -105,4 +108,20 @@ fn verified_by_people_and_certified_by_an_authority() {
     assert_eq!(talk.bob.peer_certificate(talk.to_alice, NOW.plus(10)), CertificateState::Expired);
     let known = talk.bob.peer(talk.to_alice).unwrap();
     assert!(known.verified && known.certified.unwrap().address == address);
+}
+
+/// Of a member of a group too.
+#[test]
+fn members_of_a_group() {
+    let mut crowd = sceau_testkit::Crowd::together(2, 5);
+    crowd.say(0, b"hello").unwrap();
+    crowd.flush();
+    let (group, now, founder) = (crowd.group(), crowd.now, crowd.name(0));
+    for verified in [false, true] {
+        done(crowd.parties[1].device.set_verified(founder, verified).unwrap());
+        let sealed = done(crowd.parties[0].device.seal_group(group, b"text", now, &mut crowd.rng).unwrap());
+        let opened = done(crowd.parties[1].device.open(&sealed.envelope, now).unwrap());
+        let Event::GroupMessage { status, .. } = opened.event else { panic!() };
+        assert_eq!((status.verified, status.certificate), (verified, CertificateState::None));
+    }
 }

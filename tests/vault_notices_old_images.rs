@@ -10,61 +10,95 @@
 )]
 
 use sceau::error::VaultError;
+use sceau::store::SealedStore;
 use sceau::vault::Vault;
-use sceau::{Device, Record, RecordKey};
+use sceau::{Changes, Device};
 use sceau_testkit::rng;
-use sceau_testkit::talk::{NOW, Talk};
+use sceau_testkit::talk::{NOW, Talk, done};
 use std::collections::BTreeMap;
 
-/// A whole device in a vault, one generation for each commit; then an attacker puts the old store back.
-#[test]
-fn a_device_in_a_vault() {
-    let Talk { mut alice, mut rng, to_bob, .. } = Talk::new(1);
-    let vault = Vault::new(&[9; 32]);
-    let mut disk: BTreeMap<RecordKey, Vec<u8>> = BTreeMap::new();
-    let mut generation = 0;
-    let write = |disk: &mut BTreeMap<RecordKey, Vec<u8>>, generation, changes: &sceau::Changes| {
-        for record in changes.iter() {
-            match record {
-                Record::Put(key, bytes) => {
-                    let sealed =
-                        vault.seal(key.as_bytes(), generation, bytes, &mut sceau_testkit::rng(1_000 + generation));
-                    assert!(!sealed.windows(16).any(|window| bytes.windows(16).any(|other| other == window)));
-                    disk.insert(key, sealed)
-                }
-                Record::Delete(key) => disk.remove(&key),
-            };
-        }
-        Ok::<(), std::io::Error>(())
-    };
-    generation += 1;
-    write(&mut disk, generation, &alice.records()).unwrap();
-    let backup = disk.clone();
-    for _ in 0..3 {
-        let pending = alice.seal(to_bob, b"text", NOW, &mut rng).unwrap();
-        generation += 1;
-        pending.commit(|changes| write(&mut disk, generation, changes)).unwrap();
+type Disk = BTreeMap<[u8; 17], Vec<u8>>;
+
+fn write(disk: &mut Disk, store: &mut SealedStore, changes: &Changes, seed: u64) {
+    let sealed = store.seal(changes, &mut sceau_testkit::rng(1_000 + seed));
+    assert_eq!(sealed.generation(), store.generation() + 1);
+    for (key, row) in sealed.rows() {
+        match row {
+            Some(bytes) => disk.insert(*key, bytes.to_vec()),
+            None => disk.remove(key),
+        };
     }
-    let open = |disk: &BTreeMap<RecordKey, Vec<u8>>, session: u64| {
-        let mut records = Vec::new();
-        for (key, sealed) in disk {
-            // What changed with the last commit must be of that generation; here the session's record is.
-            let least = if key.as_bytes()[0] == 6 { session } else { 1 };
-            records.push((*key, vault.open(key.as_bytes(), least, sealed)?.image));
-        }
-        Ok::<_, VaultError>(records)
-    };
-    let records = open(&disk, generation).unwrap();
-    let restored = Device::restore(records.iter().map(|(key, image)| (*key, image.expose()))).unwrap();
-    assert_eq!(restored.fingerprint(), alice.fingerprint());
-    assert_eq!(sceau_testkit::Disk::of(&restored), sceau_testkit::Disk::of(&alice));
-    // Put back, one record or all: the session's is missing, or old.
-    let session = *disk.keys().find(|key| key.as_bytes()[0] == 6).unwrap();
-    let middle = vault.seal(session.as_bytes(), 2, b"an old session", &mut rng);
-    let mut mixed = disk.clone();
-    mixed.insert(session, middle);
-    assert_eq!(open(&mixed, generation).unwrap_err(), VaultError::Old { generation: 2 });
-    assert!(!backup.contains_key(&session));
+    store.stored(&sealed);
+}
+
+fn opened(disk: &Disk, least: u64) -> Result<(SealedStore, Device), VaultError> {
+    let (store, records) = SealedStore::open(&[9; 32], disk, least)?;
+    let device = Device::restore(records.iter().map(|(key, image)| (*key, image.expose()))).expect("whole records");
+    Ok((store, device))
+}
+
+/// A whole device, sealed; then someone puts the old store back, or single rows of it, or takes rows away.
+#[test]
+fn a_device_in_a_sealed_store() {
+    let mut talk = Talk::confirmed(1);
+    let (mut disk, mut store) = (Disk::new(), SealedStore::new(&[9; 32]));
+    write(&mut disk, &mut store, &talk.bob.records(), 0);
+    let mut backups = vec![disk.clone()];
+    for seed in 1..6 {
+        let envelope = talk.from_alice(b"text");
+        let Ok(_) = talk.bob.open(&envelope, NOW).unwrap().commit(|changes| {
+            write(&mut disk, &mut store, changes, seed);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        backups.push(disk.clone());
+    }
+    // Something is deleted too: the one-time prekey that a stranger uses.
+    let mut stranger = Device::generate(&mut talk.rng);
+    let mut directory = talk.directory.clone();
+    done(stranger.add_peer(&directory.take_bundle(), NOW).unwrap());
+    let envelope = done(stranger.seal(talk.to_bob, b"hello", NOW, &mut talk.rng).unwrap());
+    let before = disk.len();
+    let Ok(_) = talk.bob.open(&envelope, NOW).unwrap().commit(|changes| {
+        write(&mut disk, &mut store, changes, 6);
+        Ok::<(), std::convert::Infallible>(())
+    });
+    let last = store.generation();
+    let (again, device) = opened(&disk, last).unwrap();
+    assert_eq!(sceau_testkit::Disk::of(&device), sceau_testkit::Disk::of(&talk.bob));
+    assert_eq!((again.generation(), last), (7, 7));
+    assert!(disk.values().all(|row| row.len() > Vault::OVERHEAD) && disk.len() != before);
+
+    // The whole, put back: old, whichever it is.
+    for (generation, backup) in (1..).zip(&backups) {
+        assert_eq!(opened(backup, last).unwrap_err(), VaultError::Old { generation });
+        // Where nothing is kept outside, a whole old store is whole.
+        assert!(opened(backup, 0).is_ok());
+    }
+    // Each row of each old store by itself: changed, or there again.
+    let mut tried = 0;
+    for (key, old) in backups.iter().flatten().filter(|(key, old)| disk.get(*key) != Some(*old)) {
+        let mut mixed = disk.clone();
+        mixed.insert(*key, old.clone());
+        let error = opened(&mixed, last).unwrap_err();
+        assert!(matches!(error, VaultError::Incomplete | VaultError::Old { .. }), "{error:?}");
+        tried += 1;
+    }
+    assert!(tried > 10, "{tried}");
+    // Each row taken away, and one under another's key.
+    let keys: Vec<[u8; 17]> = disk.keys().copied().collect();
+    for key in &keys {
+        let mut fewer = disk.clone();
+        fewer.remove(key);
+        assert_eq!(opened(&fewer, last).unwrap_err(), VaultError::Incomplete);
+    }
+    let mut swapped = disk.clone();
+    swapped.insert(keys[1], disk[&keys[2]].clone());
+    assert_eq!(opened(&swapped, last).unwrap_err(), VaultError::Rejected);
+    // A transaction that was not written changes nothing.
+    let sealed = store.seal(&talk.bob.records(), &mut talk.rng);
+    drop(sealed);
+    assert_eq!(store.generation(), last);
+    assert!(opened(&disk, last).is_ok());
 }
 
 #[test]

@@ -29,16 +29,21 @@ impl Device {
         Ok(Pending::new(self, plan, ()))
     }
 
-    /// Shows this device's certificate to a peer that has introduced itself, and each renewed one after that: it is then
-    /// owed. Peers that this device introduces itself to are shown it anyway; strangers only by this.
+    /// Shows a peer this device's certificate, and each renewed one after that, or no more of them. It is then owed
+    /// ([`Self::owed`]); called again, it is owed again: nothing tells whether it arrived.
+    ///
+    /// A peer that the application has added, and that had not introduced itself before, is shown it with the first message
+    /// that people write to it; everybody else only by this.
     ///
     /// # Errors
     /// [`UnknownPeer`].
-    pub fn show_certificate(&mut self, peer: Fingerprint) -> Result<Pending<'_, ()>, UnknownPeer> {
-        self.change_peer(peer, |peer| (peer.shown, peer.told) = (true, None), false)
+    pub fn show_certificate(&mut self, peer: Fingerprint, show: bool) -> Result<Pending<'_, ()>, UnknownPeer> {
+        let change = |peer: &mut Peer| (peer.shown, peer.added, peer.told) = (show, show && peer.added, None);
+        self.change_peer(peer, change, false)
     }
 
-    /// Takes a peer's certificate that came by another way, as with its bundle from a directory.
+    /// Takes a peer's certificate that came by another way, as with its bundle from a directory, if it says more than what
+    /// is known. The result is what there is to tell, as with an envelope that was opened.
     ///
     /// # Errors
     /// [`CertificateError`], [`CertificateError::UnknownPeer`] among them; nothing has changed.
@@ -47,12 +52,15 @@ impl Device {
         peer: Fingerprint,
         certificate: &Certificate,
         now: UnixTime,
-    ) -> Result<Pending<'_, Certified>, CertificateError> {
+    ) -> Result<Pending<'_, Vec<Notice>>, CertificateError> {
         let mut known = self.peers.get(&peer).ok_or(CertificateError::UnknownPeer)?.clone();
         let certified = self.policy.certificates.check(certificate, &known.identity, now)?;
-        known.certified = Some(certified);
-        let plan = Vec::from([Change::Peer(peer, Some(known))]);
-        Ok(Pending::new(self, plan, certified))
+        let mut notices = Vec::new();
+        let mut plan = Vec::new();
+        if self.learn(&mut known, Some(Ok(certified)), now, &mut notices) {
+            plan.push(Change::Peer(peer, Some(known)));
+        }
+        Ok(Pending::new(self, plan, notices))
     }
 
     /// Where a peer's certificate stands now; what it said, [`Self::peer`] tells.
@@ -64,9 +72,14 @@ impl Device {
         self.policy.certificates.state(peer.certified.as_ref(), now)
     }
 
+    /// This device's certificate, while it holds.
+    pub(super) fn good_certificate(&self, now: UnixTime) -> Option<&Certificate> {
+        self.certificate.as_deref().filter(|certificate| now <= certificate.not_after())
+    }
+
     /// Whether a peer is owed this device's certificate.
-    pub(super) fn owes_certificate(&self, peer: &Peer) -> bool {
-        let certificate = self.certificate.as_ref().map(|certificate| certificate.id());
+    pub(super) fn owes_certificate(&self, peer: &Peer, now: UnixTime) -> bool {
+        let certificate = self.good_certificate(now).map(Certificate::id);
         certificate.is_some() && peer.shown && !peer.blocked && peer.told != certificate
     }
 
@@ -100,8 +113,10 @@ impl Device {
 
     /// Remembers what a peer's certificate says; whether anything is new.
     pub(super) fn learn(
+        &self,
         peer: &mut Peer,
         checked: Option<Result<Certified, CertificateError>>,
+        now: UnixTime,
         notices: &mut Vec<Notice>,
     ) -> bool {
         let name = peer.fingerprint();
@@ -111,8 +126,13 @@ impl Device {
                 notices.push(Notice::CertificateRefused(name, why));
                 false
             }
-            // An older one, replayed in an introduction, takes nothing back.
-            Some(Ok(certified)) if peer.certified.is_some_and(|known| certified.not_after <= known.not_after) => false,
+            // An older one takes nothing back, as long as the newer holds.
+            Some(Ok(certified))
+                if self.certificate_state(peer, now) == CertificateState::Valid
+                    && peer.certified.is_some_and(|known| certified.not_after <= known.not_after) =>
+            {
+                false
+            }
             Some(Ok(certified)) => {
                 if peer.certified.is_some_and(|known| known.address != certified.address) {
                     notices.push(Notice::AddressChanged(name));

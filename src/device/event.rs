@@ -69,8 +69,8 @@ pub enum Event {
         epoch: u64,
         /// What the member's application sealed.
         content: Vec<u8>,
-        /// Whether people have compared fingerprints with this member.
-        verified: bool,
+        /// What is known of this member.
+        status: MemberStatus,
     },
     /// What opens content that travels beside a group's message.
     GroupAttachment {
@@ -86,8 +86,8 @@ pub enum Event {
         attachment: Attachment,
         /// What the member's application says of it.
         note: Vec<u8>,
-        /// Whether people have compared fingerprints with this member.
-        verified: bool,
+        /// What is known of this member.
+        status: MemberStatus,
     },
     /// Something about a group.
     Group {
@@ -124,7 +124,7 @@ impl fmt::Debug for Event {
                 .field("note_len", &note.len())
                 .field("status", status)
                 .finish(),
-            Self::GroupAttachment { group, from, tag, epoch, attachment, note, verified } => f
+            Self::GroupAttachment { group, from, tag, epoch, attachment, note, status } => f
                 .debug_struct("GroupAttachment")
                 .field("group", group)
                 .field("from", from)
@@ -132,17 +132,17 @@ impl fmt::Debug for Event {
                 .field("epoch", epoch)
                 .field("attachment", attachment)
                 .field("note_len", &note.len())
-                .field("verified", verified)
+                .field("status", status)
                 .finish(),
             Self::Receipt { from, tags } => f.debug_struct("Receipt").field("from", from).field("tags", tags).finish(),
-            Self::GroupMessage { group, from, tag, epoch, content, verified } => f
+            Self::GroupMessage { group, from, tag, epoch, content, status } => f
                 .debug_struct("GroupMessage")
                 .field("group", group)
                 .field("from", from)
                 .field("tag", tag)
                 .field("epoch", epoch)
                 .field("content_len", &content.len())
-                .field("verified", verified)
+                .field("status", status)
                 .finish(),
             Self::Group { group, from, what } => {
                 f.debug_struct("Group").field("group", group).field("from", from).field("what", what).finish()
@@ -204,6 +204,16 @@ pub enum GroupEvent {
     CommitsWanted,
     /// The member has taken in this device's sender chain.
     ChainReceived,
+}
+
+/// What is known of a member of a group who has written. That a message is signed, and under which roster, its epoch says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemberStatus {
+    /// Whether people have compared fingerprints with it.
+    pub verified: bool,
+    /// Where its certificate stands.
+    pub certificate: CertificateState,
 }
 
 /// What protects a message.

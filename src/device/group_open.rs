@@ -2,7 +2,7 @@
 
 use crate::codec::Reader;
 use crate::device::debts::{Debt, Early, Waiting};
-use crate::device::event::{Event, GroupEvent, Notice, Opened};
+use crate::device::event::{Event, GroupEvent, MemberStatus, Notice, Opened};
 use crate::device::group_debts::{Moved, kept};
 use crate::device::pending::Change;
 use crate::device::{Device, peer::Peer};
@@ -33,6 +33,7 @@ impl Device {
         id: ChainId,
         opening: &Opening<'_>,
         search: bool,
+        now: UnixTime,
     ) -> Result<(Vec<Change>, Opened), OpenError> {
         let chain = self.chains.get(&id).ok_or(OpenError::Unknown)?;
         let group = self.groups.get(&chain.group).ok_or(OpenError::Unknown)?;
@@ -54,15 +55,16 @@ impl Device {
         }
         let (tag, epoch) = (*opening.tag(), planned.epoch);
         let verified = self.peers.get(&from).is_some_and(|peer| peer.verified);
+        let status = MemberStatus { verified, certificate: self.peer_certificate(from, now) };
         let mut content = planned.content;
         let event = if planned.kind == PayloadKind::Attachment {
             let mut reader = Reader::new(&content);
             let attachment = Attachment::read(&mut reader).map_err(|_| OpenError::Violation(from))?;
             let note = reader.rest().to_vec();
-            Event::GroupAttachment { group: name, from, tag, epoch, attachment, note, verified }
+            Event::GroupAttachment { group: name, from, tag, epoch, attachment, note, status }
         } else {
             let content = core::mem::take(&mut *content);
-            Event::GroupMessage { group: name, from, tag, epoch, content, verified }
+            Event::GroupMessage { group: name, from, tag, epoch, content, status }
         };
         Ok((Vec::from([Change::ChainOpen(id, Box::new(planned.step))]), Opened { event, notices }))
     }
@@ -116,67 +118,6 @@ impl Device {
             }
             RosterMessage::Elsewhere(..) => Err(OpenError::Violation(from)),
         }
-    }
-
-    /// A member wants commits: those after the newest epoch on which both agree.
-    pub(super) fn plan_commits_wanted(
-        &self,
-        from: Fingerprint,
-        id: GroupId,
-        (epoch, hashes): (u64, &[[u8; 32]]),
-        changes: &mut Vec<Change>,
-        notices: &mut Vec<Notice>,
-    ) -> Event {
-        let mut plan = Plan::default();
-        let what = match self.groups.get(&id) {
-            Some(group) => match group.parting(epoch, hashes) {
-                Some(base) if base < group.oldest_base() && base == epoch => {
-                    // Only behind, but too far.
-                    self.owe(id, from, &mut plan, |debt| debt.gone = true);
-                    GroupEvent::CommitsWanted
-                }
-                parting if parting.is_none_or(|base| base < group.oldest_base()) => {
-                    // Neither can follow the other.
-                    self.owe(id, from, &mut plan, |debt| debt.gone = true);
-                    let (ours, theirs) = (group.transcript_at(epoch), hashes.first());
-                    let (ours, theirs) = (ours.unwrap_or([0; 32]), theirs.copied().unwrap_or([0; 32]));
-                    let is_in = group.member(from).is_some();
-                    if is_in { GroupEvent::Fork { epoch, ours, theirs } } else { GroupEvent::Refused }
-                }
-                Some(base) if base < group.epoch() && group.concerns(from, base) => {
-                    // Another branch, or one that is longer: then this device has something to learn.
-                    let elsewhere = base < epoch;
-                    let convince = group.convinces(base).filter(|_| elsewhere);
-                    let ask = elsewhere && epoch > group.epoch() && group.member(from).is_some();
-                    self.owe(id, from, &mut plan, |debt| {
-                        (debt.commits_after, debt.convince) = (Some(base), convince);
-                        debt.ask |= ask;
-                    });
-                    GroupEvent::CommitsWanted
-                }
-                // It is further on, on the same branch.
-                Some(base) if base < epoch && group.member(from).is_some() => {
-                    self.owe(id, from, &mut plan, |debt| debt.ask = true);
-                    GroupEvent::CommitsWanted
-                }
-                _ => GroupEvent::Refused,
-            },
-            None => GroupEvent::Refused,
-        };
-        changes.extend(plan.changes);
-        notices.extend(plan.notices);
-        Event::Group { group: id, from, what }
-    }
-
-    /// A member keeps no commits that would lead to where it stands.
-    pub(super) fn commits_gone(&self, from: Fingerprint, id: GroupId, epoch: u64, theirs: [u8; 32]) -> Event {
-        let what = match self.groups.get(&id) {
-            Some(group) if group.member(from).is_none() => GroupEvent::Refused,
-            Some(group) if group.transcript_at(epoch) == Some(theirs) => GroupEvent::Known,
-            Some(group) => GroupEvent::Fork { epoch, ours: group.transcript_at(epoch).unwrap_or([0; 32]), theirs },
-            None => GroupEvent::Refused,
-        };
-        Event::Group { group: id, from, what }
     }
 
     // --- Commits -----------------------------------------------------------------------------------------------------

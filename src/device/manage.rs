@@ -76,7 +76,11 @@ impl Device {
         let mut peer = match self.peers.get(&fingerprint) {
             Some(peer) if peer.blocked => return Err(PreKeyError::Blocked),
             Some(peer) => (**peer).clone(),
-            None => Peer::new(*bundle.identity()),
+            None => {
+                let mut peer = Peer::new(*bundle.identity());
+                peer.added = true;
+                peer
+            }
         };
         peer.keep_bundle(bundle);
         let plan = Vec::from([Change::Peer(fingerprint, Some(Box::new(peer)))]);

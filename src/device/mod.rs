@@ -13,6 +13,7 @@ mod group_attached;
 mod group_chains;
 mod group_debts;
 mod group_open;
+mod group_questions;
 mod group_records;
 mod index;
 mod mailbox;
@@ -24,7 +25,9 @@ mod policy;
 mod records;
 mod seal;
 
-pub use event::{Event, GroupEvent, MessageStatus, Notice, Opened, OwedId, PeerStatus, PreKeyStatus, Search};
+pub use event::{
+    Event, GroupEvent, MemberStatus, MessageStatus, Notice, Opened, OwedId, PeerStatus, PreKeyStatus, Search,
+};
 pub use fanout::{Delivery, SealedMany, Unreachable};
 pub use group::{GroupChange, GroupCommitted, GroupSealed, GroupStatus};
 pub use pending::Pending;

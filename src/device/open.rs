@@ -74,7 +74,7 @@ impl Device {
             Search::UpTo(count) => self.plan_search(self.sessions.iter().take(count), &opening, now),
             Search::Group(group) => {
                 for (_, chain) in self.chains_in(group) {
-                    match self.plan_group_message(chain, &opening, true) {
+                    match self.plan_group_message(chain, &opening, true, now) {
                         Err(OpenError::Unknown) => {}
                         result => return result,
                     }
@@ -98,7 +98,7 @@ impl Device {
                 Holder::Session(id) => id,
                 Holder::Chain(id) => {
                     let opening = opening.get_or_insert_with(|| Opening::new(envelope));
-                    match self.plan_group_message(id, opening, false) {
+                    match self.plan_group_message(id, opening, false, now) {
                         // Someone may have announced another's chain: the tag passes on.
                         Err(OpenError::Rejected) => result = Some(Err(OpenError::Rejected)),
                         planned => return Some(planned),
@@ -184,9 +184,7 @@ impl Device {
             changes.push(Change::Standing(id, Standing { owes_rank: true, ..held.standing }));
             notices.push(Notice::Owed(OwedId(Owed::Rank(id))));
         }
-        let mut status = held.session.status();
-        status.confirmed |= planned.confirms;
-        let about = About { introduction, session: status, now };
+        let about = About { introduction, session: planned.status, now };
         let event = self.tell(known, planned.opened, about, &mut changes, &mut notices)?;
         Ok((changes, Opened { event, notices }))
     }
@@ -212,7 +210,7 @@ impl Device {
             notices.push(Notice::NewPeer(peer));
         }
         let mut author = known.map_or_else(|| Peer::new(*session.peer()), |known| (**known).clone());
-        let changed = Self::learn(&mut author, checked, &mut notices) || known.is_none();
+        let changed = self.learn(&mut author, checked, now, &mut notices) || known.is_none();
         let joining = self.plan_join(session, now);
         let mut changes = joining.changes;
         if joining.displaced {
@@ -289,7 +287,7 @@ impl Device {
                 let mut peer = peer.clone();
                 let policy = &self.policy.certificates;
                 let checked = (!policy.roots.is_empty()).then(|| policy.check(&shown, &peer.identity, now));
-                if Self::learn(&mut peer, checked, notices) {
+                if self.learn(&mut peer, checked, now, notices) {
                     changes.push(Change::Peer(from, Some(Box::new(peer))));
                 }
                 Event::Control { from }

@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 
 /// A peer. Everything here is public to the device's owner; the secrets are in the sessions.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each answers a question of its own")]
 pub(super) struct Peer {
     pub(super) identity: IdentityKey,
     pub(super) verified: bool,
@@ -21,6 +22,8 @@ pub(super) struct Peer {
     pub(super) floor: Option<Rank>,
     /// What its last good certificate said.
     pub(super) certified: Option<Certified>,
+    /// Whether this device's application added it, before it introduced itself.
+    pub(super) added: bool,
     /// Whether it is shown this device's certificate.
     pub(super) shown: bool,
     /// The name of the certificate of this device that it was shown last.
@@ -38,6 +41,7 @@ impl Peer {
             blocked: false,
             floor: None,
             certified: None,
+            added: false,
             shown: false,
             told: None,
             used: Vec::new(),
@@ -78,6 +82,7 @@ impl Peer {
         + 1
         + Certified::LEN
         + 1
+        + 2
         + 1
         + 16
         + 1
@@ -89,8 +94,8 @@ impl Peer {
     ///
     /// ```text
     /// identity(64) || verified(1) || blocked(1) || floor flag(1) || (created_at(8) || th2(32)) if the flag is 1
-    ///   || certified flag(1) || (address length(1) || address(64) || not_after(8) || issuer key id(8)) if the flag is 1
-    ///   || shown(1) || told flag(1) || told certificate's name(16) if the flag is 1
+    ///   || certified flag(1) || (address length(1) || address(64) || not_after(8) || issuer key id(8) || root(32)) if the flag is 1
+    ///   || added(1) || shown(1) || told flag(1) || told certificate's name(16) if the flag is 1
     ///   || count(1, at most 16) || used one-time prekey ids(4 each) || bundle flag(1) || bundle if the flag is 1
     /// ```
     pub(super) fn write(&self, out: &mut GuardedVec) {
@@ -105,6 +110,7 @@ impl Peer {
         if let Some(certified) = &self.certified {
             certified.write(out);
         }
+        out.flag(self.added);
         out.flag(self.shown);
         out.flag(self.told.is_some());
         if let Some(told) = &self.told {
@@ -125,7 +131,7 @@ impl Peer {
         let (verified, blocked) = (reader.flag()?, reader.flag()?);
         let floor = if reader.flag()? { Some(Rank::read(reader)?) } else { None };
         let certified = if reader.flag()? { Some(Certified::read(reader)?) } else { None };
-        let shown = reader.flag()?;
+        let (added, shown) = (reader.flag()?, reader.flag()?);
         let told = if reader.flag()? { Some(*reader.array()?) } else { None };
         let count = usize::from(reader.u8()?);
         if count > MAX_USED_PREKEYS {
@@ -137,6 +143,6 @@ impl Peer {
             return Err(DecodeError::Invalid);
         }
         let bundle = bundle.map(VerifiedPreKeyBundle::trusted);
-        Ok(Self { identity, verified, blocked, floor, certified, shown, told, used, bundle })
+        Ok(Self { identity, verified, blocked, floor, certified, added, shown, told, used, bundle })
     }
 }

@@ -77,20 +77,21 @@ impl Device {
             return Err(SealError::Bundle(PreKeyError::OtherIdentity));
         }
         known.keep_bundle(bundle);
-        let (session, peer_change) = self.introduce(known, now, rng)?;
+        let (session, peer_change) = self.introduce(known, false, now, rng)?;
         let mut plan = self.plan_join(session, now).changes;
         plan.push(peer_change);
         Ok(Pending::new(self, plan, ()))
     }
 
     /// The controls that this device owes: ranks, and its certificate. Seal them when the network is there.
-    pub fn owed(&self) -> impl Iterator<Item = (OwedId, Fingerprint)> {
+    pub fn owed(&self, now: UnixTime) -> impl Iterator<Item = (OwedId, Fingerprint)> {
         let ranks = self.owing.iter().filter_map(|id| {
             let peer = self.sessions.get(id)?.session.peer_fingerprint();
             self.rank_to_tell(peer).map(|_| (OwedId(Owed::Rank(*id)), peer))
         });
-        let certificates = self.peers.iter().filter(|(name, peer)| {
-            self.owes_certificate(peer) && self.best_session(**name).is_some_and(|(_, held)| held.session.is_answered())
+        let certificates = self.peers.iter().filter(move |(name, peer)| {
+            self.owes_certificate(peer, now)
+                && self.best_session(**name).is_some_and(|(_, held)| held.session.is_answered())
         });
         ranks.chain(certificates.map(|(name, _)| (OwedId(Owed::Certificate(*name)), *name)))
     }
@@ -102,6 +103,7 @@ impl Device {
     pub fn seal_owed<R: CryptoRng + ?Sized>(
         &mut self,
         id: OwedId,
+        now: UnixTime,
         rng: &mut R,
     ) -> Result<Pending<'_, Vec<u8>>, SealError> {
         let nothing = SealError::NothingOwed;
@@ -113,11 +115,12 @@ impl Device {
                 (id, Control::Outranked(rank), Change::Standing(id, standing))
             }
             Owed::Certificate(name) => {
-                let mut peer = self.peers.get(&name).filter(|peer| self.owes_certificate(peer)).ok_or(nothing)?.clone();
+                let mut peer =
+                    self.peers.get(&name).filter(|peer| self.owes_certificate(peer, now)).ok_or(nothing)?.clone();
                 let (id, held) = self.best_session(name).ok_or(nothing)?;
-                let certificate = self.certificate.as_ref().filter(|_| held.session.is_answered()).ok_or(nothing)?;
+                let certificate = self.good_certificate(now).filter(|_| held.session.is_answered()).ok_or(nothing)?;
                 peer.told = Some(certificate.id());
-                (*id, Control::Certificate(certificate.clone()), Change::Peer(name, Some(peer)))
+                (*id, Control::Certificate(Box::new(*certificate)), Change::Peer(name, Some(peer)))
             }
         };
         let content = control.encode();
@@ -182,7 +185,9 @@ impl Device {
             let sealed = held.session.plan_seal(message, padding, rng)?;
             return Ok((Vec::from([Change::Seal(*id, sealed.step)]), sealed.envelope));
         }
-        let (mut session, peer_change) = self.introduce(known.clone(), now, rng)?;
+        // What people write; not what a group or a device asks for.
+        let by_people = matches!(message.kind, PayloadKind::Application | PayloadKind::Attachment);
+        let (mut session, peer_change) = self.introduce(known.clone(), by_people, now, rng)?;
         let mut sealed = session.plan_seal(message, padding, rng)?;
         session.swap_seal(&mut sealed.step);
         let mut plan = self.plan_join(session, now).changes;
@@ -194,6 +199,7 @@ impl Device {
     fn introduce<R: CryptoRng + ?Sized>(
         &self,
         mut peer: Peer,
+        by_people: bool,
         now: UnixTime,
         rng: &mut R,
     ) -> Result<(Session, Change), SealError> {
@@ -201,7 +207,8 @@ impl Device {
         let bundle = peer.bundle().ok_or(SealError::BundleNeeded)?.at(now).ok_or(SealError::BundleExpired)?;
         let known = self.best_rank(fingerprint).max(peer.floor);
         let above = known.map_or(0, |rank| rank.created_at.saturating_add(1));
-        let certificate = self.certificate.as_deref().filter(|certificate| now <= certificate.not_after());
+        let show = peer.shown || (peer.added && by_people);
+        let certificate = self.good_certificate(now).filter(|_| show);
         let session = Session::initiate(&self.identity, certificate, &bundle, now.0.max(above), rng)?;
         peer.use_bundle();
         if let Some(certificate) = certificate {

@@ -90,6 +90,16 @@ impl ReceiveStep {
         self.kem.take_in(fragments, self.newest)
     }
 
+    /// How many KEM secrets are mixed in with the message, as [`Ratchet::kem_epochs`].
+    pub(crate) fn kem_epochs(&self) -> (u32, u32) {
+        (self.kem.sent_epoch(), self.kem.received_epoch())
+    }
+
+    /// How many keys of skipped messages there are then.
+    pub(crate) fn skipped_after(&self, before: usize) -> usize {
+        self.skipped.count_after(before)
+    }
+
     pub(crate) fn changed_blocks(&self) -> impl Iterator<Item = u64> {
         self.skipped.changed_blocks()
     }

@@ -53,6 +53,11 @@ impl SkippedDelta {
         Self { remove: Vec::from([sequence]), ..Self::default() }
     }
 
+    /// How many keys there are after it, of so many before.
+    pub(crate) fn count_after(&self, before: usize) -> usize {
+        before.saturating_add(self.insert.len()).saturating_sub(self.remove.len())
+    }
+
     pub(crate) fn changed_blocks(&self) -> impl Iterator<Item = u64> {
         let blocks: BTreeSet<u64> =
             self.insert.iter().map(|(sequence, _)| sequence).chain(&self.remove).copied().map(block_of).collect();

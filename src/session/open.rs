@@ -10,7 +10,7 @@ use crate::message::Opening;
 use crate::prekey::{PreKeyChange, PreKeyLifetimes, PreKeyStore};
 use crate::ratchet::{ChainKeys, Incoming, Place, Ratchet, ReceiveError, ReceiveStep, TagSink};
 use crate::secret::GuardedVec;
-use crate::session::{Content, GroupContent, Prefix, Rank, Session};
+use crate::session::{Content, GroupContent, Prefix, Rank, Session, SessionStatus};
 use crate::wire::attachment::Attachment;
 use crate::wire::certificate::Certificate;
 use crate::wire::control::{Control, decode_receipt};
@@ -76,8 +76,8 @@ impl OpenStep {
 pub(crate) struct PlannedOpen {
     pub(crate) step: OpenStep,
     pub(crate) opened: Opened,
-    /// Whether it is the first message that shows that the peer holds the session.
-    pub(crate) confirms: bool,
+    /// The session's status with it.
+    pub(crate) status: SessionStatus,
     /// Whether it is the first message of a chain.
     pub(crate) begins_chain: bool,
 }
@@ -213,8 +213,14 @@ impl Session {
         let begins_chain = incoming.begins_chain;
         let confirms = !self.confirmed && (self.initiator || begins_chain);
         let opened = Opened { content, tag: *opening.tag(), lost: incoming.step.lost(), bad_fragment };
+        let status = SessionStatus {
+            confirmed: self.confirmed || confirms,
+            kem_epochs: incoming.step.kem_epochs(),
+            skipped: incoming.step.skipped_after(self.ratchet.skipped().len()),
+            ..self.status()
+        };
         let confirmation = confirms.then_some(Confirmation { confirmed: true, prefix: None });
-        Ok(PlannedOpen { step: OpenStep { receive: incoming.step, confirmation }, opened, confirms, begins_chain })
+        Ok(PlannedOpen { step: OpenStep { receive: incoming.step, confirmation }, opened, status, begins_chain })
     }
 
     /// Exchanges the state with what a plan holds, and tells the sink which tags come and go.

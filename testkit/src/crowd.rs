@@ -306,8 +306,8 @@ impl Crowd {
                 Notice::GroupOwed(_) => self.settle_debts(to),
                 Notice::Owed(id) => {
                     let Party { device, disk, .. } = &mut self.parties[to];
-                    let Some((_, peer)) = device.owed().find(|(owed, _)| *owed == id) else { continue };
-                    let pending = device.seal_owed(id, &mut self.rng).expect("it is owed");
+                    let Some((_, peer)) = device.owed(self.now).find(|(owed, _)| *owed == id) else { continue };
+                    let pending = device.seal_owed(id, self.now, &mut self.rng).expect("it is owed");
                     let Ok(bytes) = pending.commit(|changes| disk.apply(changes));
                     self.post(self.names[&peer], bytes);
                 }

@@ -243,10 +243,10 @@ impl Model {
     }
 
     fn pay_owed(&mut self, side: usize) {
-        let owed: Vec<OwedId> = self.sides[side].device.owed().map(|(id, _)| id).collect();
+        let owed: Vec<OwedId> = self.sides[side].device.owed(self.sides[side].now).map(|(id, _)| id).collect();
         for id in owed {
-            let Side { device, disk, .. } = &mut self.sides[side];
-            let pending = device.seal_owed(id, &mut self.rng).expect("it is owed");
+            let Side { device, disk, now, .. } = &mut self.sides[side];
+            let pending = device.seal_owed(id, *now, &mut self.rng).expect("it is owed");
             let Ok(bytes) = pending.commit(|changes| disk.apply(changes));
             self.post(1 - side, bytes);
         }

@@ -1,0 +1,72 @@
+//! Questions of members for commits, and what there is to say.
+
+use crate::device::Device;
+use crate::device::event::{Event, GroupEvent, Notice};
+use crate::device::group_open::Plan;
+use crate::device::pending::Change;
+use crate::group::GroupId;
+use crate::keys::Fingerprint;
+use alloc::vec::Vec;
+
+impl Device {
+    /// A member wants commits: those after the newest epoch on which both agree.
+    pub(super) fn plan_commits_wanted(
+        &self,
+        from: Fingerprint,
+        id: GroupId,
+        (epoch, hashes): (u64, &[[u8; 32]]),
+        changes: &mut Vec<Change>,
+        notices: &mut Vec<Notice>,
+    ) -> Event {
+        let mut plan = Plan::default();
+        let what = match self.groups.get(&id) {
+            Some(group) => match group.parting(epoch, hashes) {
+                Some(base) if base < group.oldest_base() && base == epoch => {
+                    // Only behind, but too far.
+                    self.owe(id, from, &mut plan, |debt| debt.gone = true);
+                    GroupEvent::CommitsWanted
+                }
+                parting if parting.is_none_or(|base| base < group.oldest_base()) => {
+                    // Neither can follow the other.
+                    self.owe(id, from, &mut plan, |debt| debt.gone = true);
+                    let (ours, theirs) = (group.transcript_at(epoch), hashes.first());
+                    let (ours, theirs) = (ours.unwrap_or([0; 32]), theirs.copied().unwrap_or([0; 32]));
+                    let is_in = group.member(from).is_some();
+                    if is_in { GroupEvent::Fork { epoch, ours, theirs } } else { GroupEvent::Refused }
+                }
+                Some(base) if base < group.epoch() && group.concerns(from, base) => {
+                    // Another branch, or one that is longer: then this device has something to learn.
+                    let elsewhere = base < epoch;
+                    let convince = group.convinces(base).filter(|_| elsewhere);
+                    let ask = elsewhere && epoch > group.epoch() && group.member(from).is_some();
+                    self.owe(id, from, &mut plan, |debt| {
+                        (debt.commits_after, debt.convince) = (Some(base), convince);
+                        debt.ask |= ask;
+                    });
+                    GroupEvent::CommitsWanted
+                }
+                // It is further on, on the same branch.
+                Some(base) if base < epoch && group.member(from).is_some() => {
+                    self.owe(id, from, &mut plan, |debt| debt.ask = true);
+                    GroupEvent::CommitsWanted
+                }
+                _ => GroupEvent::Refused,
+            },
+            None => GroupEvent::Refused,
+        };
+        changes.extend(plan.changes);
+        notices.extend(plan.notices);
+        Event::Group { group: id, from, what }
+    }
+
+    /// A member keeps no commits that would lead to where it stands.
+    pub(super) fn commits_gone(&self, from: Fingerprint, id: GroupId, epoch: u64, theirs: [u8; 32]) -> Event {
+        let what = match self.groups.get(&id) {
+            Some(group) if group.member(from).is_none() => GroupEvent::Refused,
+            Some(group) if group.transcript_at(epoch) == Some(theirs) => GroupEvent::Known,
+            Some(group) => GroupEvent::Fork { epoch, ours: group.transcript_at(epoch).unwrap_or([0; 32]), theirs },
+            None => GroupEvent::Refused,
+        };
+        Event::Group { group: id, from, what }
+    }
+}
