@@ -50,6 +50,16 @@ pub(crate) fn initiate<R: CryptoRng + ?Sized>(
     if created_at >= CREATED_AT_END {
         return Err(HandshakeError::RankExhausted);
     }
+    initiate_at(identity, certificate, bundle, created_at, rng)
+}
+
+fn initiate_at<R: CryptoRng + ?Sized>(
+    identity: &IdentityKeyPair,
+    certificate: Option<&Certificate>,
+    bundle: &VerifiedPreKeyBundle,
+    created_at: u64,
+    rng: &mut R,
+) -> Result<Initiated, HandshakeError> {
     let signed = &bundle.signed().fields;
     let one_time = bundle.one_time().map(|one_time| &one_time.fields);
     let weak = HandshakeError::WeakKey;
@@ -187,4 +197,31 @@ fn session_secrets(
 /// What every message of a session is bound to: `SHA-256(label || th2 || fingerprint_A || fingerprint_B)`.
 pub(crate) fn context(th2: &[u8; 32], initiator: &Fingerprint, responder: &Fingerprint) -> [u8; 32] {
     kdf::hash(Label::SessionContext, &[th2, initiator.as_bytes(), responder.as_bytes()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::UnixTime;
+    use crate::prekey::{PreKeyLifetimes, PreKeyStore, Rotation};
+    use chacha20::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    /// A rank above it must always exist, for whoever comes next.
+    #[test]
+    fn introduction_from_beyond_the_end_of_time_is_refused() {
+        let mut rng = ChaCha20Rng::from_seed([8; 32]);
+        let (alice, bob) = (IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng));
+        let (mut prekeys, lifetimes, now) = (PreKeyStore::new(), PreKeyLifetimes::default(), UnixTime(9));
+        let bundle = prekeys.publish(&bob, 1, Rotation::IfDue, &lifetimes, now, &mut rng).unwrap().take_bundle();
+        let bundle = VerifiedPreKeyBundle::verify(bundle, now).unwrap();
+        let refused = initiate(&alice, None, &bundle, CREATED_AT_END, &mut rng);
+        assert_eq!(refused.err(), Some(HandshakeError::RankExhausted));
+        for (created_at, good) in [(CREATED_AT_END - 1, true), (CREATED_AT_END, false), (u64::MAX, false)] {
+            let initiated = initiate_at(&alice, None, &bundle, created_at, &mut rng).unwrap();
+            let prefix = IntroductionPrefix::parse(&initiated.prefix).unwrap();
+            let keys = prekeys.keys_for(&prefix, &lifetimes, now).unwrap();
+            assert_eq!(respond(&bob, &keys, &prefix).is_some(), good, "{created_at}");
+        }
+    }
 }

@@ -67,14 +67,37 @@ proptest! {
             bytes.truncate(cut.index(bytes.len()));
         }
         // Alice's own envelopes of this talk are not Bob's of the fuzzers' talk: nothing opens.
-        fuzz::decode(&bytes);
-        fuzz::images(&bytes);
+        for (name, body) in fuzz::TARGETS {
+            if !SLOW.contains(name) {
+                body(&bytes);
+            }
+        }
     }
 
     #[test]
     fn on_random_bytes(bytes in prop::collection::vec(any::<u8>(), 0..700)) {
-        fuzz::decode(&bytes);
-        fuzz::images(&bytes);
-        fuzz::model(&bytes);
+        for (name, body) in fuzz::TARGETS {
+            if *name != "groups" {
+                body(&bytes);
+            }
+        }
     }
+}
+
+/// Targets that take milliseconds.
+const SLOW: &[&str] = &["model", "groups", "contents", "fragments"];
+
+/// The committed corpora, which fuzzing has found.
+#[test]
+fn on_the_corpora() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let mut count = 0;
+    for (name, body) in fuzz::TARGETS {
+        let inputs = std::fs::read_dir(folder.join(name)).unwrap();
+        for input in inputs {
+            body(&std::fs::read(input.unwrap().path()).unwrap());
+            count += 1;
+        }
+    }
+    assert!(count > 50, "{count} inputs");
 }

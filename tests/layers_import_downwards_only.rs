@@ -59,7 +59,12 @@ fn product_files() -> Vec<(String, PathBuf)> {
     sources(&src, &mut files);
     files
         .into_iter()
-        .filter(|path| !path.ends_with("lib.rs") && !path.ends_with("tests.rs") && !path.ends_with("testing.rs"))
+        .filter(|path| {
+            !path.ends_with("lib.rs")
+                && !path.ends_with("tests.rs")
+                && !path.ends_with("testing.rs")
+                && !path.ends_with("wycheproof.rs")
+        })
         // What is written down for test vectors, of whatever layer.
         .filter(|path| !path.ends_with("trace.rs"))
         .map(|path| {

@@ -41,12 +41,15 @@ impl Sha {
 
 /// HKDF extract and expand; info = label || context.
 pub(crate) fn derive<const N: usize>(salt: &[u8; 32], ikm: &[&[u8]], label: Label, context: &[u8]) -> Guarded<N> {
+    expand_with(&extract(salt, ikm), label, context)
+}
+
+pub(super) fn extract(salt: &[u8], ikm: &[&[u8]]) -> Hkdf<Sha256> {
     let mut extract = hkdf::HkdfExtract::<Sha256>::new(Some(salt));
     for part in ikm {
         extract.input_ikm(part);
     }
-    let (_, expander) = extract.finalize();
-    expand_with(&expander, label, context)
+    extract.finalize().1
 }
 
 /// HKDF expand only; info = label || context.
@@ -62,9 +65,13 @@ fn expand_with<const N: usize>(expander: &Hkdf<Sha256>, label: Label, context: &
     // RFC 5869 allows 255 blocks; the longest output here is 3.
     const { assert!(N <= 96) };
     let mut okm = guarded();
-    let expanded = expander.expand_multi_info(&[label.bytes(), context], okm.as_mut_slice());
-    debug_assert!(expanded.is_ok(), "at most 96 bytes are asked for");
+    fill(expander, &[label.bytes(), context], okm.as_mut_slice());
     okm
+}
+
+pub(super) fn fill(expander: &Hkdf<Sha256>, info: &[&[u8]], okm: &mut [u8]) {
+    let expanded = expander.expand_multi_info(info, okm);
+    debug_assert!(expanded.is_ok(), "at most 96 bytes are asked for");
 }
 
 /// An HMAC-SHA-256 key with its padding already hashed: a tag costs two compressions instead of four.

@@ -8,6 +8,8 @@ pub(crate) mod kdf;
 pub(crate) mod kem;
 pub(crate) mod sign;
 pub(crate) mod stream;
+#[cfg(test)]
+mod wycheproof;
 
 /// Notes one call of a costly primitive; nothing outside tests.
 macro_rules! counted {

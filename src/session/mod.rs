@@ -37,6 +37,7 @@ mod seal;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(feature = "vectors")]
+#[allow(clippy::arithmetic_side_effects, reason = "no product code")]
 mod trace;
 
 pub use crate::wire::control::{Control, Rank};
