@@ -4,13 +4,13 @@
 //! and what was asked for, or `err` and a name. Nothing is stored.
 //!
 //! ```text
-//! new SEED                        ok FINGERPRINT IDENTITYKEY       a new device; ChaCha20 seeded with SEED draws all
+//! new SEED                        ok FINGERPRINT IDENTITYKEY       a new device; all is drawn by rand_core's ChaCha20, `seed_from_u64(SEED)`
 //! time SECONDS                    ok                               the clock; 1800000000 at the start
 //! publish COUNT                   ok UPLOAD
-//! bundle                          ok BUNDLE                        of the last upload, with another one-time prekey each time
+//! bundle                          ok BUNDLE                        of the last upload, its one-time prekeys from the last to the first
 //! add BUNDLE                      ok FINGERPRINT
 //! renew PEER BUNDLE               ok
-//! seal PEER CONTENT               ok ENVELOPE MAILBOX
+//! seal PEER CONTENT               ok ENVELOPE MAILBOX              `-` for an introduction's
 //! seal-attachment PEER KEY NOTE   ok ENVELOPE MAILBOX              KEY is 72 bytes
 //! receipt PEER TAG...             ok ENVELOPE
 //! owed                            ok PEER:ENVELOPE...              every control that is owed
@@ -20,7 +20,8 @@
 //!                                    control FROM
 //!                                    group-message GROUP FROM EPOCH CONTENT
 //!                                    group-attachment GROUP FROM EPOCH KEY NOTE
-//!                                    group GROUP WHAT
+//!                                    group GROUP WHAT              WHAT is a `GroupEvent`'s name: Joined, Changed, ChainAnnounced,
+//!                                                                  ChainReceived, Known, Outvoted, Waiting, Fork, Refused, CommitsWanted
 //! search ENVELOPE                 as open, in all sessions, then in all groups
 //! mailboxes PEER                  ok ADDRESS...
 //! certificate CERTIFICATE         ok                               sets the device's own

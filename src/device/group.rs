@@ -3,7 +3,7 @@
 use crate::device::Device;
 use crate::device::debts::Debts;
 use crate::device::fanout::{Delivery, Unreachable};
-use crate::device::group_debts::Paid;
+use crate::device::group_debts::{Paid, Voice};
 use crate::device::pending::{Change, Pending};
 use crate::error::{GroupError, SealError};
 use crate::group::{Group, GroupId, GroupPolicy, OwnChain, Role, RosterChange};
@@ -160,7 +160,8 @@ impl Device {
         }
         let mut plan = moved.changes;
         let own = moved.own_chain_stays.then(|| self.own_chains.get(&group)).flatten();
-        let paid = self.pay(&after, own.map(|chain| &**chain), &mut moved.debts, now, rng, &mut plan);
+        let paid =
+            self.pay(&after, own.map(|chain| Voice { chain, first: false }), &mut moved.debts, now, rng, &mut plan);
         plan.push(Change::Group(group, Some(after)));
         plan.push(Change::Debts(group, moved.debts));
         let committed = GroupCommitted {
@@ -209,7 +210,7 @@ impl Device {
         let paid = if debts.0.is_empty() {
             Paid::default()
         } else {
-            let paid = self.pay(roster, Some(chain), &mut debts, now, rng, &mut plan);
+            let paid = self.pay(roster, Some(Voice { chain, first: true }), &mut debts, now, rng, &mut plan);
             plan.push(Change::Debts(group, debts));
             paid
         };
@@ -245,7 +246,7 @@ impl Device {
         let (fresh, mut debts) = self.begin_chain(roster, now, rng)?;
         let own = fresh.as_ref().or_else(|| self.own_chains.get(&group)).map(|chain| &**chain);
         let mut plan = Vec::new();
-        let paid = self.pay(roster, own, &mut debts, now, rng, &mut plan);
+        let paid = self.pay(roster, own.map(|chain| Voice { chain, first: true }), &mut debts, now, rng, &mut plan);
         let epoch = roster.epoch();
         plan.push(Change::Debts(group, debts));
         if fresh.is_some() {
@@ -303,7 +304,8 @@ impl Device {
         if let Some(debts) = self.debts.get(&group) {
             let mut debts = debts.clone();
             let own = self.own_chains.get(&group).map(|chain| &**chain);
-            let paid = self.pay(roster, own, &mut debts, now, rng, &mut plan);
+            let paid =
+                self.pay(roster, own.map(|chain| Voice { chain, first: false }), &mut debts, now, rng, &mut plan);
             (committed.deliveries, committed.unreachable) = (paid.deliveries, paid.unreachable);
             committed.attached = paid.attached;
             plan.push(Change::Debts(group, debts));

@@ -22,11 +22,12 @@ use alloc::vec::Vec;
 use rand_core::CryptoRng;
 
 impl Device {
-    /// Seals one message for every member to whom something is owed.
+    /// Seals one message for every member to whom something is owed. Before a message of the group, chains come first, so
+    /// that it can be read; else welcomes do.
     pub(super) fn pay<R: CryptoRng + ?Sized>(
         &self,
         group: &Group,
-        own: Option<&OwnChain>,
+        own: Option<Voice<'_>>,
         debts: &mut Debts,
         now: UnixTime,
         rng: &mut R,
@@ -53,6 +54,7 @@ impl Device {
                 paid.unreachable.push(Unreachable { peer: member, why });
                 continue;
             }
+            let own = own.filter(|own| own.first || debt.welcome.is_none()).map(|own| own.chain);
             let payment = payment(group, own, member, &mut debt, &mut cache, rng);
             match payment {
                 Payment::Message(kind, content) => {
@@ -163,6 +165,13 @@ impl Device {
     }
 }
 
+/// This device's chain, and whether it goes before welcomes.
+#[derive(Clone, Copy)]
+pub(super) struct Voice<'a> {
+    pub(super) chain: &'a OwnChain,
+    pub(super) first: bool,
+}
+
 /// What follows from a new roster.
 pub(super) struct Moved {
     pub(super) added: Vec<Fingerprint>,
@@ -233,7 +242,8 @@ fn payment<'c, R: CryptoRng + ?Sized>(
 ) -> Payment<'c> {
     let Cache { welcome, commit, announcement, other, attached } = cache;
     // First, so that a message sealed behind it can be read; a receiver keeps what comes too early.
-    if core::mem::take(&mut debt.announce)
+    if own.is_some()
+        && core::mem::take(&mut debt.announce)
         && group.member(member).is_some()
         // One that may not speak any more is not worth having: its successor will be owed to everyone.
         && let Some(chain) = own.filter(|chain| chain.is_live(group))
@@ -271,6 +281,8 @@ fn payment<'c, R: CryptoRng + ?Sized>(
         }
         debt.gone |= !follows && group.member(member).is_some();
     }
+    // Without a chain there is nothing to announce; its successor will be owed to everyone.
+    debt.announce &= own.is_some();
     let control = if core::mem::take(&mut debt.gone) {
         // Whoever is out is told that, and nothing of where the group stands.
         let is_in = group.member(member).is_some();

@@ -31,7 +31,8 @@ impl Device {
                     self.owe(id, from, &mut plan, |debt| debt.gone = true);
                     let (ours, theirs) = (group.transcript_at(epoch), hashes.first());
                     let (ours, theirs) = (ours.unwrap_or([0; 32]), theirs.copied().unwrap_or([0; 32]));
-                    let is_in = group.member(from).is_some();
+                    // Of what was before its welcome this device knows nothing: who is that far behind is no fork.
+                    let is_in = group.member(from).is_some() && epoch >= group.first_epoch();
                     if is_in { GroupEvent::Fork { epoch, ours, theirs } } else { GroupEvent::Refused }
                 }
                 Some(base) if base < group.epoch() && group.concerns(from, base) => {

@@ -7,7 +7,7 @@ use crate::wire::roster::{RosterCommit, RosterMessage};
 use alloc::vec::Vec;
 
 impl Group {
-    pub(super) fn first_epoch(&self) -> u64 {
+    pub(crate) fn first_epoch(&self) -> u64 {
         let before = u64::try_from(self.epochs.len().saturating_sub(1)).unwrap_or(u64::MAX);
         self.roster.epoch.saturating_sub(before)
     }

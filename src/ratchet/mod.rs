@@ -21,7 +21,7 @@ pub(crate) use receive::{Incoming, Place, ReceiveError, ReceiveStep, Skip, check
 #[cfg(feature = "vectors")]
 pub(crate) use root::kdf_rk;
 pub(crate) use root::split;
-pub(crate) use send::SendStep;
+pub(crate) use send::{Outgoing, SendStep};
 pub(crate) use skipped::{SkippedDelta, SkippedKeys};
 pub(crate) use state::{InitialSecrets, Ratchet};
 

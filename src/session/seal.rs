@@ -5,7 +5,7 @@ use crate::error::SealError;
 use crate::limits::SEALED_FIXED_LEN;
 use crate::message::{Outbound, Sealing};
 use crate::padding::Padding;
-use crate::ratchet::SendStep;
+use crate::ratchet::{Outgoing, SendStep};
 use crate::session::Session;
 use crate::wire::control::encode_receipt;
 use crate::wire::payload::PayloadKind;
@@ -70,6 +70,24 @@ impl Session {
         let sealed_len = padding.sealed_len(message.content.len()).ok_or(SealError::TooLong)?;
         let taken = message.content.len().saturating_add(SEALED_FIXED_LEN);
         let (step, outgoing) = self.ratchet.plan_send(sealed_len.saturating_sub(taken), rng)?;
+        let envelope = self.envelope(&outgoing, message, &outgoing.fragments, sealed_len, rng)?;
+        Ok(Sealed {
+            step: SealStep(step),
+            envelope,
+            #[cfg(feature = "vectors")]
+            message_key: outgoing.message_key,
+        })
+    }
+
+    /// The envelope of a message. Draws 12 bytes: the body's nonce.
+    pub(super) fn envelope<R: CryptoRng + ?Sized>(
+        &self,
+        outgoing: &Outgoing,
+        message: Outbound<'_>,
+        fragments: &[u8],
+        sealed_len: usize,
+        rng: &mut R,
+    ) -> Result<Vec<u8>, SealError> {
         let mut nonce = [0; NONCE_LEN];
         rng.fill_bytes(&mut nonce);
         let header = Header {
@@ -89,15 +107,7 @@ impl Session {
             nonce,
             prefix: self.prefix.as_ref().map(|prefix| (&*prefix.bytes, &prefix.hash)),
         };
-        let envelope = sealing
-            .envelope(sealed_len, message.kind, message.content, &outgoing.fragments)
-            .ok_or(SealError::TooLong)?;
-        Ok(Sealed {
-            step: SealStep(step),
-            envelope,
-            #[cfg(feature = "vectors")]
-            message_key: outgoing.message_key,
-        })
+        sealing.envelope(sealed_len, message.kind, message.content, fragments).ok_or(SealError::TooLong)
     }
 
     /// Exchanges the state with what a plan holds.

@@ -1,14 +1,12 @@
 //! What a session holds, and whatever a peer could say in one, for test vectors and tests.
 
-use crate::crypto::aead::NONCE_LEN;
 use crate::error::SealError;
 use crate::limits::SEALED_FIXED_LEN;
-use crate::message::Sealing;
+use crate::message::Outbound;
 use crate::padding::Padding;
 use crate::session::Session;
 use crate::vectors::Value;
 use crate::wire::payload::PayloadKind;
-use crate::wire::sealed::Header;
 use alloc::vec::Vec;
 use rand_core::CryptoRng;
 
@@ -34,27 +32,8 @@ impl Session {
         let len = content.len().saturating_add(fragments.len());
         let sealed_len = Padding::default().sealed_len(len).ok_or(SealError::TooLong)?;
         let (mut step, outgoing) = self.ratchet.plan_send(sealed_len.saturating_sub(len + SEALED_FIXED_LEN), rng)?;
-        let mut nonce = [0; NONCE_LEN];
-        rng.fill_bytes(&mut nonce);
-        let header = Header {
-            ratchet_key: outgoing.ratchet_key,
-            previous_chain_len: outgoing.previous_chain_len,
-            n: outgoing.n,
-            kem_epoch: outgoing.kem_epoch,
-            nonce,
-        };
-        let sealing = Sealing {
-            message_key: &outgoing.message_key,
-            header_key: &outgoing.header_key,
-            body_context: self.ratchet.context(),
-            header_context: self.ratchet.context(),
-            tag: outgoing.tag,
-            header: header.encode(),
-            nonce,
-            prefix: self.prefix.as_ref().map(|prefix| (&*prefix.bytes, &prefix.hash)),
-        };
         let kind = PayloadKind::from_byte(kind).unwrap_or(PayloadKind::Control);
-        let envelope = sealing.envelope(sealed_len, kind, content, fragments).ok_or(SealError::TooLong)?;
+        let envelope = self.envelope(&outgoing, Outbound { kind, content }, fragments, sealed_len, rng)?;
         self.ratchet.swap_send(&mut step);
         Ok(envelope)
     }

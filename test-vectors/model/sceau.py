@@ -1,0 +1,778 @@
+"""Sections 2 to 7 of docs/PROTOCOL.md: identity, prekeys, handshake, chains, ratchets, payload."""
+
+from dataclasses import dataclass, field, replace
+
+from primitives import (
+    DH, EXPAND, H, HKDF, HMAC16, L, OPEN, SEAL, SIGN, VERIFY, Reader, Refused, SYMBOLS, ed_public, equal, kem_decaps,
+    kem_encaps, kem_keygen, kem_valid, need, padme, rebuild, symbol, u16, u32, u64, x_public,
+)
+from around import mailbox
+
+PREFIX = 1954
+EK = CT = 1568
+NO_PREFIX = bytes(32)
+DAY = 86400
+
+# 2. Identity
+
+
+@dataclass
+class Identity:
+    ed_seed: bytes
+    x_private: bytes
+
+    def __post_init__(self):
+        self.key = ed_public(self.ed_seed) + x_public(self.x_private)
+        self.fingerprint = fingerprint(self.key)
+
+
+def new_identity(rng):
+    return Identity(rng.draw(32), rng.draw(32))
+
+
+def fingerprint(identity_key):
+    return H("FP", identity_key)
+
+
+# 3. Prekeys
+
+FIELDS = 1612
+
+
+@dataclass
+class PreKey:
+    """The private halves."""
+
+    id: bytes
+    x_private: bytes
+    kem_seed: bytes
+    not_after: int
+
+    def __post_init__(self):
+        self.kem_ek, self.kem_dk = kem_keygen(self.kem_seed)
+        self.fields = self.id + x_public(self.x_private) + self.kem_ek + u64(self.not_after)
+
+    def signed(self, identity, label):
+        return self.fields + SIGN(identity.ed_seed, L(label) + identity.fingerprint + self.fields)
+
+
+def new_prekey(rng, taken, not_after):
+    while True:
+        id = rng.draw(4)
+        if id != bytes(4) and id not in taken:
+            break
+    return PreKey(id, rng.draw(32), rng.draw(64), not_after)
+
+
+@dataclass
+class PublicPreKey:
+    fields: bytes
+    signature: bytes
+
+    def __post_init__(self):
+        r = Reader(self.fields)
+        self.id, self.x, self.kem, self.not_after = r.take(4), r.take(32), r.take(EK), r.uint(8)
+        r.end()
+
+    def check(self, identity_key, label, now):
+        need(self.id != bytes(4), "id")
+        VERIFY(identity_key[:32], L(label) + fingerprint(identity_key) + self.fields, self.signature)
+        need(kem_valid(self.kem), "encapsulation key")
+        need(now <= self.not_after, "expired")
+
+
+def _read_prekey(r):
+    return PublicPreKey(r.take(FIELDS), r.take(64))
+
+
+@dataclass
+class Bundle:
+    identity_key: bytes
+    signed: PublicPreKey
+    one_time: PublicPreKey | None
+
+    def check(self, now):
+        self.signed.check(self.identity_key, "SPK", now)
+        if self.one_time:
+            self.one_time.check(self.identity_key, "OPK", now)
+
+
+def read_bundle(data):
+    r = Reader(data)
+    need(r.take(1) == b"\x01", "version")
+    identity_key, signed, flag = r.take(64), _read_prekey(r), r.uint(1)
+    need(flag <= 1, "flag")
+    bundle = Bundle(identity_key, signed, _read_prekey(r) if flag else None)
+    r.end()
+    return bundle
+
+
+def write_bundle(identity_key, signed, one_time):
+    return b"\x01" + identity_key + signed + (b"\x01" + one_time if one_time else b"\x00")
+
+
+def read_image(data):
+    """An identity as it is stored (section 8)."""
+    need(len(data) == 65 and data[0] == 1, "image")
+    return Identity(data[1:33], data[33:])
+
+
+def write_upload(identity_key, signed, one_times):
+    return b"\x01" + identity_key + signed + u32(len(one_times)) + b"".join(one_times)
+
+
+def read_upload(data):
+    """Gives (identity key, signed prekey, one-time prekeys), prekeys as bytes."""
+    r = Reader(data)
+    need(r.take(1) == b"\x01", "version")
+    identity_key, signed, count = r.take(64), r.take(FIELDS + 64), r.uint(4)
+    need(count <= 1000, "count")
+    one_times = [r.take(FIELDS + 64) for _ in range(count)]
+    r.end()
+    return identity_key, signed, one_times
+
+
+# 4. Handshake
+
+
+@dataclass
+class Secrets:
+    """What both sides come to."""
+
+    th1: bytes
+    k_id: bytes
+    k_next: bytes
+    th2: bytes = b""
+    rk0: bytes = b""
+    header_a: bytes = b""
+    header_b: bytes = b""
+    context: bytes = b""
+
+    def finish(self, c_id, dh4, fp_a, fp_b):
+        self.th2 = H("TH2", self.th1 + c_id)
+        out = HKDF(self.th2, self.k_next + dh4, L("SS") + fp_a, 96)
+        self.rk0, self.header_a, self.header_b = out[:32], out[32:64], out[64:]
+        self.context = H("CTX", self.th2 + fp_a + fp_b)
+
+
+def _first_secrets(identity_key_b, spk_fields, opk_fields, ek_public, ct, dhs, ss):
+    flag = b"\x00" if opk_fields is None else b"\x01" + opk_fields
+    th1 = H("TH1", b"\x01" + identity_key_b + spk_fields + flag + ek_public + ct)
+    out = HKDF(th1, b"".join(dhs) + ss, L("ID"), 64)
+    return Secrets(th1, out[:32], out[32:])
+
+
+def identity_payload(identity_key, created_at, certificate):
+    tail = b"\x01" + certificate if certificate else bytes(258)
+    return identity_key + u64(created_at) + tail
+
+
+def initiate(identity, bundle, created_at, certificate, rng):
+    """A's part. Gives (secrets, prefix)."""
+    spk, opk = bundle.signed, bundle.one_time
+    ek = rng.draw(32)
+    ct, ss = kem_encaps((opk or spk).kem, rng.draw(32))
+    dhs = [DH(ek, bundle.identity_key[32:]), DH(ek, spk.x)] + ([DH(ek, opk.x)] if opk else [])
+    ek_public = x_public(ek)
+    s = _first_secrets(bundle.identity_key, spk.fields, opk.fields if opk else None, ek_public, ct, dhs, ss)
+    c_id = SEAL(s.k_id, bytes(12), s.th1, identity_payload(identity.key, created_at, certificate))
+    s.finish(c_id, DH(identity.x_private, spk.x), identity.fingerprint, fingerprint(bundle.identity_key))
+    return s, ek_public + spk.id + (opk.id if opk else bytes(4)) + ct + c_id
+
+
+@dataclass
+class Introduced:
+    secrets: Secrets
+    identity_key: bytes
+    created_at: int
+    certificate: bytes | None
+
+
+def respond(identity, spk, opk, prefix):
+    """B's part, up to the session's secrets; spk and opk as named by the prefix."""
+    r = Reader(prefix)
+    ek_public, _, _, ct, c_id = r.take(32), r.take(4), r.take(4), r.take(CT), r.take(346)
+    r.end()
+    ss = kem_decaps((opk or spk).kem_dk, ct)
+    dhs = [DH(identity.x_private, ek_public), DH(spk.x_private, ek_public)]
+    if opk:
+        dhs.append(DH(opk.x_private, ek_public))
+    s = _first_secrets(identity.key, spk.fields, opk.fields if opk else None, ek_public, ct, dhs, ss)
+    r = Reader(OPEN(s.k_id, bytes(12), s.th1, c_id))
+    identity_key, created_at, flag, certificate = r.take(64), r.uint(8), r.uint(1), r.take(257)
+    need(flag <= 1, "flag")
+    need(flag or not any(certificate), "certificate")
+    need(created_at < 2**62, "created at")
+    need(identity_key != identity.key, "own identity")
+    fp_a = fingerprint(identity_key)
+    s.finish(c_id, DH(spk.x_private, identity_key[32:]), fp_a, identity.fingerprint)
+    return Introduced(s, identity_key, created_at, certificate if flag else None)
+
+
+def introduction_id(prefix):
+    return H("INTRO", prefix)[:16]
+
+
+# 5. Chains and sealed messages
+
+
+def header_key(hs, context):
+    return EXPAND(hs, L("HK") + context, 32)
+
+
+def tag_key(hs, context):
+    return EXPAND(hs, L("TK") + context, 32)
+
+
+def tag(tk, n):
+    return HMAC16(tk, u32(n))
+
+
+def chain_step(ck):
+    """Gives (ck', mk)."""
+    out = EXPAND(ck, L("CHAIN"), 64)
+    return out[:32], out[32:]
+
+
+def seal_message(kind, p, header_context, body_context, hs, n, mk, header, payload):
+    """header as 56 bytes, the last 12 of which are the nonce. Gives the sealed message."""
+    t = tag(tag_key(hs, header_context), n)
+    body = SEAL(mk, header[44:], body_context + t + header, bytes(32) + payload)
+    ad = b"\x01" + bytes([kind]) + p + header_context + t + H("BODY", body)
+    return t + SEAL(header_key(hs, header_context), t[:12], ad, header) + body
+
+
+def open_header(kind, p, context, hs, sealed):
+    t, header, body = sealed[:16], sealed[16:88], sealed[88:]
+    ad = b"\x01" + bytes([kind]) + p + context + t + H("BODY", body)
+    return OPEN(header_key(hs, context), t[:12], ad, header)
+
+
+def open_body(context, mk, header, sealed):
+    """Gives the payload; fails with `authentication` or with `commitment`."""
+    plain = OPEN(mk, header[44:], context + sealed[:16] + header, sealed[88:])
+    need(equal(plain[:32], bytes(32)), "commitment")
+    return plain[32:]
+
+
+@dataclass
+class Envelope:
+    kind: int
+    prefix: bytes
+    sealed: bytes
+
+    @property
+    def tag(self):
+        return self.sealed[:16]
+
+    @property
+    def p(self):
+        return H("PREFIX", self.prefix) if self.prefix else NO_PREFIX
+
+
+def read_envelope(data):
+    need(len(data) >= 2 and data[0] == 1 and data[1] in (1, 2), "not an envelope")
+    at = 2 + (PREFIX if data[1] == 1 else 0)
+    size = len(data) - at + 2
+    need(640 <= size <= 2**20 and padme(size) == size, "not an envelope")
+    return Envelope(data[1], data[2:at], data[at:])
+
+
+def bucket(content_length, smallest=640):
+    need(content_length <= 2**20 - 283, "too long")
+    return max(smallest, padme(144 + 139 + content_length))
+
+
+# 7. Payload
+
+APPLICATION, RECEIPT, CHAIN, ROSTER, CONTROL, ATTACHMENT = range(1, 7)
+
+
+@dataclass
+class Fragment:
+    kind: int  # 1 offer, 2 ciphertext
+    number: int  # low 16 bits
+    offer_id: bytes
+    answer_id: bytes
+    first: int
+    symbols: list
+
+    def write(self):
+        return (
+            bytes([self.kind]) + u16(self.number) + self.offer_id + self.answer_id + bytes([self.first, len(self.symbols)])
+            + b"".join(self.symbols)
+        )
+
+
+def write_payload(kind, content, fragments, length):
+    out = bytes([kind]) + u32(len(content)) + content + bytes([len(fragments)]) + b"".join(f.write() for f in fragments)
+    return out + bytes(length - len(out))
+
+
+def read_payload(data):
+    """Gives (kind, content, fragments, reports)."""
+    r = Reader(data)
+    kind = r.uint(1)
+    need(1 <= kind <= 6, "payload")
+    content = r.take(r.uint(4))
+    fragments, reports = [], []
+    count = r.uint(1)
+    for _ in range(count):
+        if r.left() < 11:
+            r.take(r.left())
+            reports.append("runs over the end")
+            break
+        f = Fragment(r.uint(1), r.uint(2), r.take(3), r.take(3), r.uint(1), [])
+        n = r.uint(1)
+        if r.left() < 32 * n:
+            r.take(r.left())
+            reports.append("runs over the end")
+            break
+        f.symbols = [r.take(32) for _ in range(n)]
+        if f.kind not in (1, 2) or n == 0 or f.first + n > 256 or (f.kind == 1 and f.answer_id != bytes(3)):
+            reports.append("not well formed")
+        else:
+            fragments.append(f)
+    if count > 4:
+        fragments, reports = [], ["too many"]
+    need(not any(r.take(r.left())), "zeros")
+    return kind, content, fragments, reports
+
+
+def outranked(created_at, th2):
+    return b"\x01" + u64(created_at) + th2
+
+
+def read_receipt(content):
+    need(len(content) % 16 == 0 and 16 <= len(content) <= 16 * 256, "receipt")
+    return [content[i : i + 16] for i in range(0, len(content), 16)]
+
+
+# 6.1 KEM ratchet
+
+
+def offer_id(ek):
+    return H("KOFF", ek)[:3]
+
+
+def answer_id(ek, ct):
+    return H("KANS", ek + ct)[:3]
+
+
+def kem_secret(ek, ct, ss):
+    return ss + H("KSEC", ek + ct)
+
+
+@dataclass
+class Walk:
+    """What is being sent: through the symbols 0 to 255, round and round."""
+
+    data: bytes
+    at: int = 0
+    sent: int = 0
+
+    def run(self, most):
+        return min(most, SYMBOLS, 256 - self.at)
+
+    def take(self, kind, number, offer, answer, count):
+        f = Fragment(kind, number & 0xFFFF, offer, answer, self.at, [symbol(self.data, self.at + i) for i in range(count)])
+        self.at = (self.at + count) % 256
+        self.sent += count
+        return f
+
+
+@dataclass
+class Kem:
+    # offerer
+    mixed: int = 0  # own offers mixed in so far
+    seed: bytes = b""
+    ek: bytes = b""
+    dk: bytes = b""
+    offering: Walk | None = None
+    heard: bool = False  # the peer's newest message carried a fragment of an answer to the offer
+    answer_id: bytes = b""
+    answer: dict = field(default_factory=dict)
+    secret: bytes = b""
+    # answerer
+    peer_mixed: int = 0  # the peer's offers mixed in so far; it works on the one after
+    peer_offer_id: bytes = b""
+    peer_offer: dict = field(default_factory=dict)
+    peer_ek: bytes = b""
+    answering: Walk | None = None
+    peer_secret: bytes = b""
+
+    def copy(self):
+        return replace(
+            self, answer=dict(self.answer), peer_offer=dict(self.peer_offer),
+            offering=self.offering and replace(self.offering), answering=self.answering and replace(self.answering),
+        )
+
+    def mix_own(self):
+        """At a sending root step: pq, or nothing."""
+        pq = self.secret
+        if pq:
+            self.mixed += 1
+            self.seed = self.ek = self.dk = self.secret = self.answer_id = b""
+            self.offering, self.heard, self.answer = None, False, {}
+        return pq
+
+    def mix_peer(self, epoch):
+        """At a receiving root step."""
+        if epoch == self.peer_mixed:
+            return b""
+        need(epoch == self.peer_mixed + 1, "peer's error")
+        need(self.peer_secret, "diverged")
+        pq = self.peer_secret
+        self.peer_mixed += 1
+        self._forget_peer_offer()
+        return pq
+
+    def _forget_peer_offer(self):
+        self.peer_offer_id = self.peer_ek = self.peer_secret = b""
+        self.peer_offer, self.answering = {}, None
+
+    def _forget_answer(self):
+        self.answer_id = self.secret = b""
+        self.answer = {}
+
+    def send(self, room, rng):
+        """What goes out with a message; draws first what is due."""
+        if not self.ek and self.mixed + 1 < 2**32 - 1:
+            self.seed = rng.draw(64)
+            self.ek, self.dk = kem_keygen(self.seed)
+            self.offering = Walk(self.ek)
+        if self.peer_ek and not self.answering:
+            ct, ss = kem_encaps(self.peer_ek, rng.draw(32))
+            self.answering = Walk(ct)
+            self.peer_secret = kem_secret(self.peer_ek, ct, ss)
+        offer = self.offering if self.ek and not self.heard else None
+        answer = self.answering
+        if offer and answer:
+            total = (room - 22) // 32
+            most_answer = self._share(offer, answer, total)
+            most_offer = total - most_answer
+        else:
+            most_answer = most_offer = (room - 11) // 32
+        out = []
+        if answer:
+            count = answer.run(most_answer)
+            out.append(answer.take(2, self.peer_mixed + 1, self.peer_offer_id, answer_id(self.peer_ek, answer.data), count))
+        if offer and most_offer > 0:
+            out.append(offer.take(1, self.mixed + 1, offer_id(self.ek), bytes(3), offer.run(most_offer)))
+        return out
+
+    @staticmethod
+    def _share(offer, answer, total):
+        """Symbols of the ciphertext, when an offer is due too."""
+        if offer.sent < SYMBOLS and answer.sent < SYMBOLS:
+            rest = SYMBOLS - offer.sent
+            if rest <= total:
+                return max(1, total - rest)
+            return min(total, SYMBOLS - answer.sent)
+        return max(1, total // 2)
+
+    def receive(self, fragments, newest):
+        """Gives what is to be reported."""
+        reports = []
+        if newest:
+            mine = [f for f in fragments if f.kind == 2 and self._is_mine(f)]
+            if self.secret and not any(f.answer_id == self.answer_id for f in mine):
+                self._forget_answer()
+            self.heard = bool(mine)
+        for f in fragments:
+            if f.kind == 1:
+                self._receive_offer(f, newest, reports)
+            elif self._is_mine(f):
+                self._receive_answer(f, newest, reports)
+        return reports
+
+    def _is_mine(self, f):
+        return bool(self.ek) and f.number == (self.mixed + 1) & 0xFFFF and f.offer_id == offer_id(self.ek)
+
+    def _receive_offer(self, f, newest, reports):
+        if f.number != (self.peer_mixed + 1) & 0xFFFF:
+            return
+        if self.peer_offer_id and f.offer_id != self.peer_offer_id:
+            if not newest:
+                return
+            self._forget_peer_offer()
+        self.peer_offer_id = f.offer_id
+        if self.peer_ek:
+            return
+        for i, s in enumerate(f.symbols):
+            self.peer_offer.setdefault(f.first + i, s)
+        if len(self.peer_offer) >= SYMBOLS:
+            ek = rebuild(self.peer_offer)
+            if offer_id(ek) != f.offer_id or not kem_valid(ek):
+                reports.append("bad offer")
+                self._forget_peer_offer()
+            else:
+                self.peer_ek, self.peer_offer = ek, {}
+
+    def _receive_answer(self, f, newest, reports):
+        if self.answer_id and f.answer_id != self.answer_id:
+            if not newest:
+                return
+            self._forget_answer()
+        self.answer_id = f.answer_id
+        if self.secret:
+            return
+        for i, s in enumerate(f.symbols):
+            self.answer.setdefault(f.first + i, s)
+        if len(self.answer) >= SYMBOLS:
+            ct = rebuild(self.answer)
+            if answer_id(self.ek, ct) != f.answer_id:
+                reports.append("bad answer")
+                self._forget_answer()
+            else:
+                self.secret, self.answer = kem_secret(self.ek, ct, kem_decaps(self.dk, ct)), {}
+
+
+# 6. Ratchet
+
+AHEAD, NEXT_AHEAD, SPENT, KEPT, JUMP = 16, 8, 64, 2000, 65536
+
+
+@dataclass
+class Chain:
+    ck: bytes
+    hs: bytes
+    n: int = 0
+    peer_key: bytes = b""  # receiving: the ratchet key of its headers
+
+    def keys_until(self, n):
+        """Steps to message n; gives [(number, mk)] of what was passed over."""
+        out = []
+        while self.n < n:
+            self.ck, mk = chain_step(self.ck)
+            out.append((self.n, mk))
+            self.n += 1
+        return out
+
+    def next_key(self):
+        self.ck, mk = chain_step(self.ck)
+        self.n += 1
+        return mk
+
+
+@dataclass
+class Skipped:
+    tag: bytes
+    hs: bytes
+    n: int
+    mk: bytes
+
+
+def root_step(context, rk, dh, pq):
+    out = HKDF(rk, dh + pq, L("ROOT") + context, 96)
+    return out[:32], out[32:64], out[64:]
+
+
+class Session:
+    def __init__(self, secrets, created_at, peer):
+        self.context, self.th2, self.created_at, self.peer = secrets.context, secrets.th2, created_at, peer
+        self.rk = secrets.rk0
+        self.prefix = b""
+        self.peer_key = b""
+        self.own_key = b""
+        self.sending = None
+        self.pn = 0  # length of the previous sending chain
+        self.next_sending = b""
+        self.receiving = None
+        self.previous = None  # (header secret, length) of the previous receiving chain
+        self.older = []  # header secrets of chains before it
+        self.next_receiving = b""
+        self.skipped = []
+        self.kem = Kem()
+        self.lost = 0
+        self.smallest = 640  # smallest bucket
+        self.faded_since = None
+        self.owes_outranked = False
+        self.answered = False  # the peer is known to hold it
+
+    @classmethod
+    def initiator(cls, secrets, created_at, peer, spk_x, prefix):
+        s = cls(secrets, created_at, peer)
+        s.prefix, s.peer_key = prefix, spk_x
+        s.next_sending, s.next_receiving = secrets.header_a, secrets.header_b
+        return s
+
+    @classmethod
+    def responder(cls, secrets, created_at, peer, spk_private, envelope):
+        """With its first message: gives (session, message)."""
+        s = cls(secrets, created_at, peer)
+        s.answered = True
+        s.next_sending, s.next_receiving, s.own_key = secrets.header_b, secrets.header_a, spk_private
+        message = s.open(envelope, ("next", None), first=True)
+        return s, message
+
+    @property
+    def id(self):
+        return H("SID", self.context)[:16]
+
+    @property
+    def rank(self):
+        """Greater is better."""
+        return self.created_at, -int.from_bytes(self.th2, "big")
+
+    def copy(self):
+        other = object.__new__(Session)
+        other.__dict__.update(self.__dict__)
+        other.kem = self.kem.copy()
+        other.sending = self.sending and replace(self.sending)
+        other.receiving = self.receiving and replace(self.receiving)
+        other.skipped = list(self.skipped)
+        other.older = list(self.older)
+        return other
+
+    def replace_by(self, other):
+        self.__dict__.update(other.__dict__)
+
+    # sending
+
+    def seal(self, kind, content, rng, spoil=None):
+        """spoil: for negative tests, changes (header without nonce, payload) before they are sealed."""
+        size = bucket(len(content), self.smallest)
+        if self.sending is None:
+            self.own_key = rng.draw(32)
+            pq = self.kem.mix_own()
+            self.rk, ck, hs = root_step(self.context, self.rk, DH(self.own_key, self.peer_key), pq)
+            self.sending = Chain(ck, self.next_sending)
+            self.next_sending = hs
+        chain = self.sending
+        need(chain.n < 2**31, "chain is full")
+        fragments = self.kem.send(size - 144 - len(content), rng)
+        nonce = rng.draw(12)
+        n = chain.n
+        header = x_public(self.own_key) + u32(self.pn) + u32(n) + u32(self.kem.mixed)
+        self.last_key = mk = chain.next_key()
+        payload = write_payload(kind, content, fragments, size - 138)
+        if spoil:
+            header, payload = spoil(header, payload)
+        header += nonce
+        p = H("PREFIX", self.prefix) if self.prefix else NO_PREFIX
+        form = 1 if self.prefix else 2
+        sealed = seal_message(form, p, self.context, self.context, chain.hs, n, mk, header, payload)
+        return bytes([1, form]) + self.prefix + sealed
+
+    @property
+    def own_mailbox(self):
+        """Where what is sealed now goes; nothing for an introduction."""
+        return mailbox(self.sending.hs, self.context) if self.sending and not self.prefix else None
+
+    def mailboxes(self):
+        secrets = [self.next_receiving]
+        if self.receiving:
+            secrets.append(self.receiving.hs)
+        if self.previous:
+            secrets.append(self.previous[0])
+        missing = [s.hs for s in self.skipped]
+        late = [hs for hs in self.older if hs in missing]
+        return [mailbox(hs, self.context) for hs in secrets + late[-5:][::-1]]
+
+    # receiving
+
+    def recognise(self, t):
+        """Where a tag belongs: ("skipped", key), ("current", n), ("next", n), ("spent", n) or nothing."""
+        for s in self.skipped:
+            if s.tag == t:
+                return "skipped", s
+        if self.receiving:
+            tk = tag_key(self.receiving.hs, self.context)
+            n = self.receiving.n
+            for i in range(n, n + AHEAD):
+                if tag(tk, i) == t:
+                    return "current", i
+            for i in range(max(0, n - SPENT), n):
+                if tag(tk, i) == t:
+                    return "spent", i
+        if self.previous:
+            hs, n = self.previous
+            tk = tag_key(hs, self.context)
+            for i in range(max(0, n - SPENT), n):
+                if tag(tk, i) == t:
+                    return "spent", i
+        tk = tag_key(self.next_receiving, self.context)
+        for i in range(NEXT_AHEAD):
+            if tag(tk, i) == t:
+                return "next", i
+        return None
+
+    def search(self, envelope):
+        """With the header keys of the current and the next chain: "current", "next" or nothing."""
+        for where, hs in (("current", self.receiving and self.receiving.hs), ("next", self.next_receiving)):
+            if hs:
+                try:
+                    open_header(envelope.kind, envelope.p, self.context, hs, envelope.sealed)
+                    return where, None
+                except Refused:
+                    pass
+        return None
+
+    def open(self, envelope, where, first=False):
+        """On success the session is changed and (kind, content, reports) given; else nothing changes."""
+        need(where[0] != "spent", "duplicate")
+        s = self.copy()
+        out = s._open(envelope, where, first)
+        self.replace_by(s)
+        return out
+
+    def _keep(self, hs, keys):
+        tk = tag_key(hs, self.context)
+        self.skipped += [Skipped(tag(tk, n), hs, n, mk) for n, mk in keys]
+        if len(self.skipped) > KEPT:
+            self.lost += len(self.skipped) - KEPT
+            self.skipped = self.skipped[-KEPT:]
+
+    def _open(self, envelope, where, first):
+        place, key = where
+        sealed = envelope.sealed
+        hs = {
+            "skipped": lambda: key.hs, "current": lambda: self.receiving.hs, "next": lambda: self.next_receiving,
+        }[place]()
+        header = open_header(envelope.kind, envelope.p, self.context, hs, sealed)
+        r = Reader(header)
+        ratchet_key, pn, n, epoch = r.take(32), r.uint(4), r.uint(4), r.uint(4)
+        need(n < 2**31 and pn <= 2**31, "header")
+        need(equal(tag(tag_key(hs, self.context), n), sealed[:16]), "tag")
+        if place == "skipped":
+            need(key.n == n, "tag")
+            mk = key.mk
+            self.skipped = [s for s in self.skipped if s is not key]
+        elif place == "current":
+            chain = self.receiving
+            need(n >= chain.n, "duplicate")
+            need(ratchet_key == chain.peer_key, "diverged")
+            need(epoch == self.kem.peer_mixed, "peer's error")
+            need(n - chain.n <= JUMP, "too far ahead")
+            self._keep(hs, chain.keys_until(n))
+            mk = chain.next_key()
+        else:
+            need(self.own_key, "diverged")
+            if envelope.prefix:
+                need(epoch == 0 and (pn == 0 or not first), "introduction")
+            old = self.receiving
+            rest = max(0, pn - old.n) if old else 0
+            need(rest + n <= JUMP, "too far ahead")
+            if old:
+                self._keep(old.hs, old.keys_until(pn))
+                if self.previous:
+                    self.older = [h for h in self.older + [self.previous[0]] if any(x.hs == h for x in self.skipped)]
+                self.previous = (old.hs, old.n)
+            pq = self.kem.mix_peer(epoch)
+            self.rk, ck, self.next_receiving = root_step(self.context, self.rk, DH(self.own_key, ratchet_key), pq)
+            self.receiving = Chain(ck, hs, 0, ratchet_key)
+            self.peer_key = ratchet_key
+            self.own_key = b""
+            self.pn, self.sending = (self.sending.n if self.sending else 0), None
+            self._keep(hs, self.receiving.keys_until(n))
+            mk = self.receiving.next_key()
+        try:
+            payload = open_body(self.context, mk, header, sealed)
+        except Refused as e:
+            raise Refused("diverged" if e.args[0] == "authentication" else e.args[0]) from None
+        kind, content, fragments, reports = read_payload(payload)
+        reports = reports + self.kem.receive(fragments, place != "skipped")
+        self.prefix = b""
+        self.answered = True
+        return kind, content, reports
