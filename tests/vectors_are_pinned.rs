@@ -17,6 +17,7 @@ fn every_file_is_made_again() {
     let there: BTreeSet<String> = std::fs::read_dir(&folder)
         .unwrap()
         .filter_map(|entry| entry.unwrap().file_name().into_string().unwrap().strip_suffix(".json").map(str::to_owned))
+        .filter(|name| name != "schema")
         .collect();
     assert_eq!(there, files.iter().map(|file| file.name.to_owned()).collect());
 }

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import traceback
 
+import jsonschema
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM1024PrivateKey
 
 import around
@@ -52,6 +53,17 @@ def units():
         "83075 17158 41122 04000 77208 35488 47686 71246 90695 55574 87387 30568")
 
 
+def schema():
+    """Every file has the form that test-vectors/schema.json describes."""
+    with open(os.path.join(VECTORS, "schema.json")) as file:
+        validator = jsonschema.Draft202012Validator(json.load(file))
+    names = [name for name in sorted(os.listdir(VECTORS)) if name.endswith(".json") and name != "schema.json"]
+    assert len(names) > 10
+    for name in names:
+        with open(os.path.join(VECTORS, name)) as file:
+            validator.validate(json.load(file))
+
+
 def refused(action):
     try:
         action()
@@ -78,6 +90,7 @@ def program():
 def main():
     factor = float(sys.argv[1]) if len(sys.argv) > 1 else 1
     units()
+    schema()
     checker = vectors.Checker(print)
     checker.run(VECTORS)
     mismatched = checker.mismatched

@@ -64,7 +64,7 @@ class Checker:
 
     def run(self, folder):
         for file in sorted(os.listdir(folder)):
-            if not file.endswith(".json"):
+            if not file.endswith(".json") or file == "schema.json":
                 continue
             with open(os.path.join(folder, file)) as f:
                 data = json.load(f)
