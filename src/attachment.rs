@@ -72,7 +72,7 @@ pub fn open(attachment: &Attachment, sealed: &[u8]) -> Result<Vec<u8>, Attachmen
     let mut rest = sealed;
     while let Some(wanted) = opener.wants() {
         let (head, tail) = rest.split_at_checked(wanted).ok_or(AttachmentError::WrongLength)?;
-        content.extend_from_slice(&opener.open(head)?);
+        content.extend_from_slice(&guard(opener.open(head)?));
         rest = tail;
     }
     opener.finish()?;

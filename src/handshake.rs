@@ -13,7 +13,7 @@ use crate::labels::Label;
 use crate::limits::CREATED_AT_END;
 use crate::prekey::{ResponderKeys, VerifiedPreKeyBundle};
 use crate::ratchet::{InitialSecrets, split};
-use crate::secret::{Guarded, guard};
+use crate::secret::{Secret, guard};
 use crate::wire::VERSION;
 use crate::wire::bundle::PreKeyFields;
 use crate::wire::certificate::Certificate;
@@ -79,12 +79,12 @@ fn initiate_at<R: CryptoRng + ?Sized>(
     let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_deref(), &encapsulated.secret);
     let payload = IdentityPayload { identity: *identity.public(), created_at, certificate: certificate.copied() };
     let mut payload = payload.encode();
-    let mac = aead::seal(&keys.identity_key, &[0; 12], &th1, &mut payload);
+    let mac = aead::seal(keys.identity_key.expose(), &[0; 12], &th1, &mut payload);
     payload.bytes(&mac);
 
     let dh4 = identity.agree(&signed.dh).ok_or(weak)?;
     let th2 = kdf::hash(Label::HandshakeFinal, &[&th1, &payload]);
-    let secrets = session_secrets(&th2, &keys.next, &dh4, &identity.fingerprint(), &bundle.fingerprint());
+    let secrets = session_secrets(&th2, keys.next.expose(), &dh4, &identity.fingerprint(), &bundle.fingerprint());
 
     let mut prefix = Box::new([0; PREFIX_LEN]);
     let mut out = crate::wire::payload::Place(prefix.as_mut_slice());
@@ -115,14 +115,15 @@ pub(crate) fn respond(
     let one_time = keys.one_time.map(|(id, stored)| stored.0.public_with(id, &kem));
     let th1 = transcript(identity.public(), &signed.public, one_time.as_ref(), &prefix.ephemeral, prefix.ciphertext);
     let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_deref(), &shared);
-    let payload = open_identity(&keys.identity_key, &th1, prefix.encrypted_identity)?;
+    let payload = open_identity(keys.identity_key.expose(), &th1, prefix.encrypted_identity)?;
     if payload.created_at >= CREATED_AT_END {
         return None;
     }
 
     let dh4 = signed.private.dh.agree(&payload.identity.dh().0)?;
     let th2 = kdf::hash(Label::HandshakeFinal, &[&th1, prefix.encrypted_identity]);
-    let secrets = session_secrets(&th2, &keys.next, &dh4, &payload.identity.fingerprint(), &identity.fingerprint());
+    let secrets =
+        session_secrets(&th2, keys.next.expose(), &dh4, &payload.identity.fingerprint(), &identity.fingerprint());
     let IdentityPayload { identity: initiator, created_at, certificate } = payload;
     Some(Responded { initiator, created_at, certificate, secrets, transcript: th2 })
 }
@@ -151,8 +152,8 @@ pub(crate) fn transcript(
 }
 
 pub(crate) struct IdentityKeys {
-    pub(crate) identity_key: Guarded<32>,
-    pub(crate) next: Guarded<32>,
+    pub(crate) identity_key: Secret<32>,
+    pub(crate) next: Secret<32>,
 }
 
 impl IdentityKeys {

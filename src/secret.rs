@@ -22,11 +22,6 @@ pub(crate) fn guarded<const N: usize>() -> Guarded<N> {
     Zeroizing::new([0; N])
 }
 
-/// A copy under a guard, for one computation.
-pub(crate) fn copied<const N: usize>(bytes: &[u8; N]) -> Guarded<N> {
-    Zeroizing::new(*bytes)
-}
-
 /// `N` secret bytes in stored state: one heap place, updated in place, wiped on drop, never printed, never copied by
 /// accident.
 pub(crate) struct Secret<const N: usize>(Box<[u8; N]>);
@@ -44,9 +39,9 @@ impl<const N: usize> Secret<N> {
         &self.0
     }
 
-    /// Exchanges the content with a guard's, without another copy.
-    pub(crate) fn swap(&mut self, other: &mut Guarded<N>) {
-        core::mem::swap(&mut *self.0, &mut **other);
+    /// Exchanges the content with another's, without a copy.
+    pub(crate) fn swap(&mut self, other: &mut Self) {
+        core::mem::swap(&mut self.0, &mut other.0);
     }
 }
 
@@ -97,8 +92,8 @@ mod tests {
     #[test]
     fn swap_exchanges_content() {
         let mut secret = Secret::new(&[1; 4]);
-        let mut guard = Zeroizing::new([2; 4]);
+        let mut guard = Secret::new(&[2; 4]);
         secret.swap(&mut guard);
-        assert_eq!((secret.expose(), &*guard), (&[2; 4], &[1; 4]));
+        assert_eq!((secret.expose(), guard.expose()), (&[2; 4], &[1; 4]));
     }
 }

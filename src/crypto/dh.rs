@@ -1,11 +1,10 @@
 //! X25519 (RFC 7748). An all-zero shared secret is refused.
 
-use crate::crypto::counted;
+use crate::crypto::{counted, scrubbed};
 use crate::secret::{Guarded, Secret, guarded};
 use core::fmt;
 use rand_core::CryptoRng;
 use x25519_dalek::{PublicKey, StaticSecret};
-use zeroize::Zeroizing;
 
 /// Length of public keys, private keys and shared secrets.
 pub(crate) const DH_LEN: usize = 32;
@@ -31,15 +30,20 @@ impl DhPrivate {
 
     /// The public key. Computed, so keep it where it is needed often.
     pub(crate) fn public(&self) -> [u8; DH_LEN] {
-        PublicKey::from(&StaticSecret::from(*self.0.expose())).to_bytes()
+        scrubbed::<8192, _>(|| PublicKey::from(&StaticSecret::from(*self.0.expose())).to_bytes())
     }
 
     /// The shared secret with a peer's public key; `None` when it is all zero, that is when the peer's key is of low
     /// order.
     pub(crate) fn agree(&self, public: &[u8; DH_LEN]) -> Option<Guarded<DH_LEN>> {
         counted!(dh);
-        let shared = StaticSecret::from(*self.0.expose()).diffie_hellman(&PublicKey::from(*public));
-        shared.was_contributory().then(|| Zeroizing::new(*shared.as_bytes()))
+        let mut out = crate::secret::guarded();
+        let good = scrubbed::<8192, _>(|| {
+            let shared = StaticSecret::from(*self.0.expose()).diffie_hellman(&PublicKey::from(*public));
+            out.copy_from_slice(shared.as_bytes());
+            shared.was_contributory()
+        });
+        good.then_some(out)
     }
 }
 

@@ -79,6 +79,10 @@ pub(crate) struct MacKey(Box<Hmac<Sha256>>);
 
 impl MacKey {
     pub(crate) fn new(key: &[u8; 32]) -> Self {
+        crate::crypto::scrubbed::<2048, _>(|| Self::keyed(key))
+    }
+
+    fn keyed(key: &[u8; 32]) -> Self {
         // A key shorter than the hash's block is padded with zeros (RFC 2104).
         let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
         for (to, from) in block.iter_mut().zip(key) {
@@ -91,12 +95,14 @@ impl MacKey {
 
     /// HMAC-SHA-256 over the parts, cut to 16 bytes.
     pub(crate) fn mac16(&self, parts: &[&[u8]]) -> [u8; 16] {
-        let mut mac = (*self.0).clone();
-        for part in parts {
-            mac.update(part);
-        }
-        let full: [u8; HASH_LEN] = mac.finalize().into_bytes().into();
-        truncate(&full)
+        crate::crypto::scrubbed::<2048, _>(|| {
+            let mut mac = (*self.0).clone();
+            for part in parts {
+                mac.update(part);
+            }
+            let full: [u8; HASH_LEN] = mac.finalize().into_bytes().into();
+            truncate(&full)
+        })
     }
 }
 

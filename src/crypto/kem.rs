@@ -1,6 +1,6 @@
 //! ML-KEM-1024 (FIPS 203). Private keys are kept as the 64-byte seed (d, z); encapsulation keys are validated.
 
-use crate::crypto::counted;
+use crate::crypto::{counted, scrubbed};
 use crate::secret::{Guarded, Secret, guarded};
 use core::fmt;
 use libcrux_ml_kem::mlkem1024;
@@ -38,9 +38,7 @@ impl KemSeed {
     /// The whole key pair, wiped after use.
     pub(crate) fn expand(&self) -> KemKeyPair {
         counted!(kem);
-        let mut seed = *self.0.expose();
-        let (private, public) = mlkem1024::generate_key_pair(seed).into_parts();
-        seed.zeroize();
+        let (private, public) = scrubbed::<65536, _>(|| mlkem1024::generate_key_pair(*self.0.expose()).into_parts());
         KemKeyPair { private, public }
     }
 }
@@ -65,7 +63,7 @@ impl KemKeyPair {
     /// The shared secret. A ciphertext that was not made for this key gives an unrelated secret (implicit rejection).
     pub(crate) fn decapsulate(&self, ciphertext: &[u8; KEM_CIPHERTEXT_LEN]) -> Guarded<KEM_SECRET_LEN> {
         counted!(kem);
-        Zeroizing::new(mlkem1024::decapsulate(&self.private, &ciphertext.into()))
+        scrubbed::<65536, _>(|| Zeroizing::new(mlkem1024::decapsulate(&self.private, &ciphertext.into())))
     }
 }
 
@@ -94,7 +92,7 @@ pub(crate) fn encapsulate<R: CryptoRng + ?Sized>(public: &[u8; KEM_PUBLIC_LEN], 
     counted!(kem);
     let mut randomness = [0; 32];
     rng.fill_bytes(&mut randomness);
-    let (ciphertext, secret) = mlkem1024::encapsulate(&public.into(), randomness);
+    let (ciphertext, secret) = scrubbed::<65536, _>(|| mlkem1024::encapsulate(&public.into(), randomness));
     randomness.zeroize();
     Encapsulated { ciphertext: ciphertext.into(), secret: Zeroizing::new(secret) }
 }

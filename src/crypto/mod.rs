@@ -11,6 +11,22 @@ pub(crate) mod stream;
 #[cfg(test)]
 mod wycheproof;
 
+/// Runs a computation whose temporaries nobody wipes, and overwrites `N` bytes of the stack where they were: what stays there
+/// could be copied into the unused room of something on the heap.
+pub(crate) fn scrubbed<const N: usize, T>(work: impl FnOnce() -> T) -> T {
+    #[inline(never)]
+    fn apart<T>(work: impl FnOnce() -> T) -> T {
+        work()
+    }
+    #[inline(never)]
+    fn scrub<const N: usize>() {
+        core::hint::black_box(&mut [0_u8; N]);
+    }
+    let result = apart(work);
+    scrub::<N>();
+    result
+}
+
 /// Notes one call of a costly primitive; nothing outside tests.
 macro_rules! counted {
     ($field:ident) => {

@@ -24,7 +24,7 @@ impl SignPrivate {
     }
 
     pub(crate) fn from_bytes(bytes: &[u8; 32]) -> Self {
-        Self(Box::new(SigningKey::from_bytes(bytes)))
+        crate::crypto::scrubbed::<8192, _>(|| Self(Box::new(SigningKey::from_bytes(bytes))))
     }
 
     pub(crate) fn expose(&self) -> &[u8; 32] {
@@ -37,7 +37,7 @@ impl SignPrivate {
 
     pub(crate) fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_LEN] {
         counted!(sign);
-        self.0.sign(message).to_bytes()
+        crate::crypto::scrubbed::<8192, _>(|| self.0.sign(message).to_bytes())
     }
 }
 

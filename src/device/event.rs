@@ -105,6 +105,19 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// What people wrote.
+    pub(super) fn text_mut(&mut self) -> Option<&mut Vec<u8>> {
+        match self {
+            Self::Message { content: text, .. }
+            | Self::GroupMessage { content: text, .. }
+            | Self::Attachment { note: text, .. }
+            | Self::GroupAttachment { note: text, .. } => Some(text),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Debug for Event {
     /// The content's length only: a log is not the place for it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

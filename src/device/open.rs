@@ -38,7 +38,7 @@ impl Device {
     /// [`OpenError`], which says what to do with the envelope; nothing has changed.
     pub fn open(&mut self, envelope: &[u8], now: UnixTime) -> Result<Pending<'_, Opened>, OpenError> {
         let (plan, opened) = self.plan_open(envelope, None, now)?;
-        Ok(Pending::new(self, plan, opened))
+        Ok(Pending::opened(self, plan, opened))
     }
 
     /// Opens an envelope whose tag nobody recognises, by trying sessions: for messages that come more than
@@ -53,7 +53,7 @@ impl Device {
         now: UnixTime,
     ) -> Result<Pending<'_, Opened>, OpenError> {
         let (plan, opened) = self.plan_open(envelope, Some(search), now)?;
-        Ok(Pending::new(self, plan, opened))
+        Ok(Pending::opened(self, plan, opened))
     }
 
     fn plan_open(&self, bytes: &[u8], search: Option<Search<'_>>, now: UnixTime) -> Result<Planned, OpenError> {

@@ -2,6 +2,7 @@
 
 use crate::certificate::Certificate;
 use crate::device::debts::{Debts, Waiting};
+use crate::device::event::Opened;
 use crate::device::index::Holder;
 use crate::device::peer::Peer;
 use crate::device::records::{Changes, Row};
@@ -9,6 +10,7 @@ use crate::device::{Device, Held, Standing};
 use crate::group::{ChainId, Group, GroupId, MemberChain, MemberStep, OwnChain, OwnStep};
 use crate::keys::{Fingerprint, SessionId, UnixTime};
 use crate::prekey::PreKeyChange;
+use crate::secret::{GuardedVec, guard};
 use crate::session::{OpenStep, SealStep};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -45,11 +47,14 @@ pub struct Pending<'d, T> {
     device: &'d mut Device,
     plan: Vec<Change>,
     value: T,
+    /// What people wrote, of the result: wiped if nobody takes it.
+    text: GuardedVec,
+    put: fn(&mut T, Vec<u8>),
 }
 
 impl<'d, T> Pending<'d, T> {
     pub(super) fn new(device: &'d mut Device, plan: Vec<Change>, value: T) -> Self {
-        Self { device, plan, value }
+        Self { device, plan, value, text: guard(Vec::new()), put: |_, _| {} }
     }
 
     /// Hands the changed records to `store`, which must write all of them or none, durably. When it returns `Ok`, the
@@ -63,7 +68,22 @@ impl<'d, T> Pending<'d, T> {
         let changes = applied.device.changes(&applied.rows);
         store(&changes)?;
         applied.keep();
-        Ok(self.value)
+        let (mut value, mut text) = (self.value, self.text);
+        (self.put)(&mut value, mem::take(&mut *text));
+        Ok(value)
+    }
+}
+
+impl<'d> Pending<'d, Opened> {
+    /// What was opened is given only when it is stored, and wiped if it is not.
+    pub(super) fn opened(device: &'d mut Device, plan: Vec<Change>, mut opened: Opened) -> Self {
+        let text = guard(opened.event.text_mut().map(mem::take).unwrap_or_default());
+        let put = |opened: &mut Opened, text| {
+            if let Some(place) = opened.event.text_mut() {
+                *place = text;
+            }
+        };
+        Self { device, plan, value: opened, text, put }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::limits::MAX_CHAIN_LEN;
 use crate::message::{Outbound, Sealing};
 use crate::padding::Padding;
 use crate::ratchet::{ChainKeys, kdf_ck};
-use crate::secret::{Guarded, GuardedVec, Secret, guarded};
+use crate::secret::{GuardedVec, Secret, guarded};
 use crate::wire::roster::{Announcement, GroupId, GroupPolicy};
 use crate::wire::sealed::{GroupHeader, Tag};
 use alloc::vec::Vec;
@@ -80,7 +80,7 @@ pub(crate) struct OwnChain {
 /// What sealing a message changes.
 #[derive(Debug)]
 pub(crate) struct OwnStep {
-    chain_key: Guarded<32>,
+    chain_key: Secret<32>,
     n: u32,
 }
 
@@ -163,7 +163,7 @@ impl OwnChain {
         tail.bytes(&self.sign.sign(&signed_message(&context, &tag, &header, &payload)));
 
         let sealing = Sealing {
-            message_key: &step.message_key,
+            message_key: step.message_key.expose(),
             header_key: self.keys.header_key(),
             body_context: &context,
             header_context: &self.context,

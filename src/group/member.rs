@@ -13,7 +13,7 @@ use crate::message::Opening;
 use crate::ratchet::{
     ChainKeys, Place, ReceiveError, Skip, SkippedDelta, SkippedKeys, TagSink, TagSource, TagWindow, check_jump, kdf_ck,
 };
-use crate::secret::{Guarded, GuardedVec, Secret, copied};
+use crate::secret::{GuardedVec, Secret};
 use crate::wire::payload::{CONTENT_OFFSET, GroupPayload, PayloadKind};
 use crate::wire::roster::{Announcement, GroupId};
 use crate::wire::sealed::{GroupHeader, Tag};
@@ -49,7 +49,7 @@ pub(crate) struct MemberChain {
 /// What opening a message changes.
 #[derive(Debug)]
 pub(crate) struct MemberStep {
-    advance: Option<(Guarded<32>, u32)>,
+    advance: Option<(Secret<32>, u32)>,
     skipped: SkippedDelta,
 }
 
@@ -156,7 +156,7 @@ impl MemberChain {
         })?;
         let context = message_context(&self.group, header.epoch, &transcript, &self.sender, &self.verify);
         let mut body = opening
-            .body(&message_key, &context, &bytes, &header.nonce)
+            .body(message_key.expose(), &context, &bytes, &header.nonce)
             .ok_or(OpenError::RosterDiffers(self.group, self.sender))?;
         let payload = GroupPayload::decode(&body).map_err(|_| OpenError::Rejected)?;
         let kind = payload.kind;
@@ -170,11 +170,11 @@ impl MemberChain {
         Ok(PlannedGroupOpen { lost: step.skipped.lost, step, epoch: header.epoch, kind, content: body })
     }
 
-    fn plan_receive(&self, place: Place, n: u32) -> Result<(Guarded<32>, MemberStep), ReceiveError> {
+    fn plan_receive(&self, place: Place, n: u32) -> Result<(Secret<32>, MemberStep), ReceiveError> {
         if let Place::Skipped(sequence) = place {
             let key = self.skipped.get(sequence).ok_or(ReceiveError::Duplicate)?;
             return Ok((
-                copied(key.key.expose()),
+                Secret::new(key.key.expose()),
                 MemberStep { advance: None, skipped: SkippedDelta::using(sequence) },
             ));
         }
@@ -182,7 +182,7 @@ impl MemberChain {
         check_jump(n, jump)?;
         let mut skip = Skip::default();
         let chain_key = skip.run(ONLY, &self.keys, &self.context, self.chain_key.expose(), self.next..n);
-        let step = kdf_ck(&chain_key);
+        let step = kdf_ck(chain_key.expose());
         let advance = Some((step.chain_key, n.saturating_add(1)));
         Ok((step.message_key, MemberStep { advance, skipped: skip.plan(&self.skipped) }))
     }

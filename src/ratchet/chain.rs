@@ -5,7 +5,7 @@ use crate::crypto::{aead, counted};
 use crate::keys::MailboxAddress;
 use crate::labels::Label;
 use crate::ratchet::root::split;
-use crate::secret::{Guarded, Secret, secret_role};
+use crate::secret::{Secret, secret_role};
 use crate::wire::sealed::Tag;
 use alloc::collections::VecDeque;
 use core::ops::Range;
@@ -17,8 +17,8 @@ secret_role! {
 
 /// What one step of a chain gives.
 pub(crate) struct ChainStep {
-    pub(crate) chain_key: Guarded<32>,
-    pub(crate) message_key: Guarded<32>,
+    pub(crate) chain_key: Secret<32>,
+    pub(crate) message_key: Secret<32>,
 }
 
 /// `ck'(32) || mk(32) = EXPAND(ck, label, 64)`.

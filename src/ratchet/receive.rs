@@ -7,7 +7,7 @@ use crate::ratchet::kem::KemRatchet;
 use crate::ratchet::root::kdf_rk;
 use crate::ratchet::skipped::{SkippedDelta, SkippedKey, SkippedKeys};
 use crate::ratchet::state::{Line, Ratchet, Sending};
-use crate::secret::{Guarded, Secret, copied};
+use crate::secret::Secret;
 use crate::wire::fragment::Fragment;
 use crate::wire::sealed::{Header, Tag};
 use alloc::vec::Vec;
@@ -29,7 +29,7 @@ pub(crate) enum Place {
 
 /// A planned message to open.
 pub(crate) struct Incoming {
-    pub(crate) message_key: Guarded<32>,
+    pub(crate) message_key: Secret<32>,
     pub(crate) step: ReceiveStep,
     /// Whether it begins the peer's next chain, which proves that the peer has opened a message of ours.
     pub(crate) begins_chain: bool,
@@ -48,14 +48,14 @@ pub(crate) struct ReceiveStep {
 
 #[derive(Debug)]
 struct Advance {
-    chain_key: Guarded<32>,
+    chain_key: Secret<32>,
     /// Where the current chain then stands.
     next: u32,
 }
 
 #[derive(Debug)]
 struct ReceiveTurn {
-    root_key: Guarded<32>,
+    root_key: Secret<32>,
     remote: DhPublic,
     sending: Sending,
     /// Where the finished chain ends.
@@ -141,7 +141,7 @@ impl Ratchet {
                     kem: self.kem.fork(),
                     newest: false,
                 };
-                Ok(Incoming { message_key: copied(key.key.expose()), step, begins_chain: false })
+                Ok(Incoming { message_key: Secret::new(key.key.expose()), step, begins_chain: false })
             }
             Place::Current => self.plan_current(header),
             Place::Next => self.plan_turn(header),
@@ -162,7 +162,7 @@ impl Ratchet {
         let mut skip = Skip::default();
         let chain_key =
             skip.run(self.line_number(index), &line.keys, &self.context, self.chain_key.expose(), line.next..header.n);
-        let step = kdf_ck(&chain_key);
+        let step = kdf_ck(chain_key.expose());
         let advance = Advance { chain_key: step.chain_key, next: header.n.saturating_add(1) };
         let skipped = skip.plan(&self.skipped);
         let step_out = ReceiveStep { turn: None, advance: Some(advance), skipped, kem: self.kem.fork(), newest: true };
@@ -193,14 +193,14 @@ impl Ratchet {
         let mix = kem.follow(header.kem_epoch)?;
         let root = kdf_rk(self.root_key.expose(), &dh, mix.as_ref(), &self.context);
         let number = self.line_number(self.lines.len().saturating_sub(1));
-        let chain_key = skip.run(number, &next.keys, &self.context, &root.chain_key, 0..header.n);
-        let step = kdf_ck(&chain_key);
+        let chain_key = skip.run(number, &next.keys, &self.context, root.chain_key.expose(), 0..header.n);
+        let step = kdf_ck(chain_key.expose());
         let turn = ReceiveTurn {
             root_key: root.root_key,
             remote: header.ratchet_key,
             sending: Sending::Idle { previous_chain_len: *n },
             finished,
-            lines: LineChange::Push(Line::new(&root.next_header_secret, &self.context)),
+            lines: LineChange::Push(Line::new(root.next_header_secret.expose(), &self.context)),
         };
         let advance = Advance { chain_key: step.chain_key, next: header.n.saturating_add(1) };
         let skipped = skip.plan(&self.skipped);
@@ -302,20 +302,20 @@ impl Skip {
         context: &[u8; 32],
         start: &[u8; 32],
         range: Range<u32>,
-    ) -> Guarded<32> {
-        let mut chain_key = copied(start);
+    ) -> Secret<32> {
+        let mut chain_key = Secret::new(start);
         if range.is_empty() {
             return chain_key;
         }
         self.chains.push((chain, ChainKeys::derive(line.secret().expose(), context)));
         let keep_from = range.end.saturating_sub(u32::try_from(MAX_SKIPPED).unwrap_or(u32::MAX));
         for n in range {
-            let step = kdf_ck(&chain_key);
+            let step = kdf_ck(chain_key.expose());
             chain_key = step.chain_key;
             if n < keep_from {
                 self.lost = self.lost.saturating_add(1);
             } else {
-                let key = Secret::new(&step.message_key);
+                let key = Secret::new(step.message_key.expose());
                 self.keys.push(SkippedKey { tag: line.tag(n), chain, n, key });
             }
         }

@@ -4,14 +4,14 @@ use crate::crypto::dh::DH_LEN;
 use crate::crypto::kdf;
 use crate::labels::Label;
 use crate::ratchet::kem::Mix;
-use crate::secret::{Guarded, guarded};
+use crate::secret::Secret;
 
 /// What a root step gives.
 pub(crate) struct RootStep {
-    pub(crate) root_key: Guarded<32>,
-    pub(crate) chain_key: Guarded<32>,
+    pub(crate) root_key: Secret<32>,
+    pub(crate) chain_key: Secret<32>,
     /// Header secret of the chain after the one that begins.
-    pub(crate) next_header_secret: Guarded<32>,
+    pub(crate) next_header_secret: Secret<32>,
 }
 
 /// `rk'(32) || ck(32) || next header secret(32) = HKDF(salt = rk, ikm = dh || pq, label || context, 96)`.
@@ -25,10 +25,8 @@ pub(crate) fn kdf_rk(root_key: &[u8; 32], dh: &[u8; DH_LEN], pq: Option<&Mix>, c
 }
 
 /// Splits key material into keys of 32 bytes.
-pub(crate) fn split<const N: usize>(okm: &[u8]) -> [Guarded<32>; N] {
-    let mut keys = core::array::from_fn(|_| guarded());
-    for (key, bytes) in keys.iter_mut().zip(okm.chunks_exact(32)) {
-        key.copy_from_slice(bytes);
-    }
-    keys
+pub(crate) fn split<const N: usize>(okm: &[u8]) -> [Secret<32>; N] {
+    let mut parts = okm.chunks_exact(32);
+    let mut next = || parts.next().and_then(|part| part.first_chunk()).unwrap_or(&[0; 32]);
+    core::array::from_fn(|_| Secret::new(next()))
 }

@@ -7,7 +7,7 @@ use crate::ratchet::chain::{ChainKeys, HeaderSecret, kdf_ck};
 use crate::ratchet::kem::KemRatchet;
 use crate::ratchet::root::kdf_rk;
 use crate::ratchet::state::{Ratchet, Sending};
-use crate::secret::{Guarded, Secret, copied};
+use crate::secret::Secret;
 use crate::wire::sealed::Tag;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -16,8 +16,8 @@ use rand_core::CryptoRng;
 
 /// A planned message to send: what to encrypt it with.
 pub(crate) struct Outgoing {
-    pub(crate) message_key: Guarded<32>,
-    pub(crate) header_key: Guarded<32>,
+    pub(crate) message_key: Secret<32>,
+    pub(crate) header_key: Secret<32>,
     pub(crate) tag: Tag,
     pub(crate) ratchet_key: DhPublic,
     pub(crate) previous_chain_len: u32,
@@ -37,7 +37,7 @@ pub(crate) struct SendStep {
 #[derive(Debug)]
 enum ChainStep {
     /// One step of the chain.
-    Advance { chain_key: Guarded<32>, n: u32 },
+    Advance { chain_key: Secret<32>, n: u32 },
     /// A new chain.
     Turn(Box<SendTurn>),
 }
@@ -45,7 +45,7 @@ enum ChainStep {
 /// A new sending chain.
 #[derive(Debug)]
 struct SendTurn {
-    root_key: Guarded<32>,
+    root_key: Secret<32>,
     sending: Sending,
     next_send: HeaderSecret,
 }
@@ -89,13 +89,13 @@ impl Ratchet {
         let mix = kem.begin_chain();
         let root = kdf_rk(self.root_key.expose(), &dh, mix.as_ref(), &self.context);
         let keys = ChainKeys::derive(self.next_send.expose(), &self.context);
-        let first = kdf_ck(&root.chain_key);
+        let first = kdf_ck(root.chain_key.expose());
         let outgoing = Outgoing::new(first.message_key, &keys, *key_pair.public(), previous_chain_len, 0);
-        let chain_key = Secret::new(&first.chain_key);
+        let chain_key = Secret::new(first.chain_key.expose());
         let turn = SendTurn {
             root_key: root.root_key,
             sending: Sending::Active { key_pair, keys, chain_key, n: 1, previous_chain_len },
-            next_send: HeaderSecret::new(&root.next_header_secret),
+            next_send: HeaderSecret::new(root.next_header_secret.expose()),
         };
         Ok((ChainStep::Turn(Box::new(turn)), outgoing))
     }
@@ -120,8 +120,8 @@ impl Ratchet {
 }
 
 impl Outgoing {
-    fn new(message_key: Guarded<32>, keys: &ChainKeys, ratchet_key: DhPublic, previous_chain_len: u32, n: u32) -> Self {
-        let (header_key, tag) = (copied(keys.header_key()), keys.tag(n));
+    fn new(message_key: Secret<32>, keys: &ChainKeys, ratchet_key: DhPublic, previous_chain_len: u32, n: u32) -> Self {
+        let (header_key, tag) = (Secret::new(keys.header_key()), keys.tag(n));
         let (kem_epoch, fragments) = (0, Vec::new());
         Self { message_key, header_key, tag, ratchet_key, previous_chain_len, n, kem_epoch, fragments }
     }

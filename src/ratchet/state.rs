@@ -20,18 +20,18 @@ use crate::ratchet::kem::KemRatchet;
 use crate::ratchet::receive::ReceiveError;
 use crate::ratchet::root::kdf_rk;
 use crate::ratchet::skipped::SkippedKeys;
-use crate::secret::{Guarded, Secret};
+use crate::secret::Secret;
 use crate::wire::sealed::Header;
 use alloc::collections::VecDeque;
 use core::ops::Range;
 
 /// What the handshake hands to the ratchet.
 pub(crate) struct InitialSecrets {
-    pub(crate) root_key: Guarded<32>,
+    pub(crate) root_key: Secret<32>,
     /// Header secret of the initiator's first chain.
-    pub(crate) initiator_header: Guarded<32>,
+    pub(crate) initiator_header: Secret<32>,
     /// Header secret of the responder's first chain.
-    pub(crate) responder_header: Guarded<32>,
+    pub(crate) responder_header: Secret<32>,
     /// What every message is bound to.
     pub(crate) context: [u8; 32],
 }
@@ -84,11 +84,11 @@ impl Ratchet {
     pub(crate) fn initiator(secrets: &InitialSecrets, signed_prekey: DhPublic) -> Self {
         let mut ratchet = Self {
             context: secrets.context,
-            root_key: Secret::new(&secrets.root_key),
+            root_key: Secret::new(secrets.root_key.expose()),
             remote: signed_prekey,
             sending: Sending::Idle { previous_chain_len: 0 },
-            next_send: HeaderSecret::new(&secrets.initiator_header),
-            lines: VecDeque::from([Line::new(&secrets.responder_header, &secrets.context)]),
+            next_send: HeaderSecret::new(secrets.initiator_header.expose()),
+            lines: VecDeque::from([Line::new(secrets.responder_header.expose(), &secrets.context)]),
             first_line: 0,
             chain_key: Secret::new(&[0; 32]),
             skipped: SkippedKeys::default(),
@@ -106,17 +106,17 @@ impl Ratchet {
         header: &Header,
     ) -> Result<Self, ReceiveError> {
         let dh = signed_prekey.agree(&header.ratchet_key.0).ok_or(ReceiveError::Violation)?;
-        let step = kdf_rk(&secrets.root_key, &dh, None, &secrets.context);
+        let step = kdf_rk(secrets.root_key.expose(), &dh, None, &secrets.context);
         let first = Line { keys: initiator_keys, next: 0, window: TagWindow::default() };
         let mut ratchet = Self {
             context: secrets.context,
-            root_key: Secret::new(&step.root_key),
+            root_key: Secret::new(step.root_key.expose()),
             remote: header.ratchet_key,
             sending: Sending::Idle { previous_chain_len: 0 },
-            next_send: HeaderSecret::new(&secrets.responder_header),
-            lines: VecDeque::from([first, Line::new(&step.next_header_secret, &secrets.context)]),
+            next_send: HeaderSecret::new(secrets.responder_header.expose()),
+            lines: VecDeque::from([first, Line::new(step.next_header_secret.expose(), &secrets.context)]),
             first_line: 0,
-            chain_key: Secret::new(&step.chain_key),
+            chain_key: Secret::new(step.chain_key.expose()),
             skipped: SkippedKeys::default(),
             kem: KemRatchet::new(),
         };

@@ -206,7 +206,7 @@ impl Session {
     ) -> Result<PlannedOpen, OpenError> {
         let peer = self.peer_fingerprint;
         let body = opening
-            .body(&incoming.message_key, self.ratchet.context(), &header.bytes, &header.header.nonce)
+            .body(incoming.message_key.expose(), self.ratchet.context(), &header.bytes, &header.header.nonce)
             .ok_or(OpenError::Diverged(peer))?;
         let (content, bad_fragment) = read_body(body, &mut incoming.step).ok_or(OpenError::Violation(peer))?;
         // An initiator is confirmed by any message; a responder by one that answers to a message of its own.
@@ -291,7 +291,7 @@ impl Session {
         admit: impl FnOnce(&Responded) -> Result<(), OpenError>,
     ) -> Result<(Self, Opened), OpenError> {
         let secrets = &responded.secrets;
-        let keys = ChainKeys::derive(&secrets.initiator_header, &secrets.context);
+        let keys = ChainKeys::derive(secrets.initiator_header.expose(), &secrets.context);
         let header = open_header(opening, &keys, &secrets.context).ok_or(OpenError::Rejected)?;
         let peer_fingerprint = responded.initiator.fingerprint();
         admit(responded)?;
@@ -379,8 +379,8 @@ mod tests {
                     let keys_there = bob.ratchet.keys_at(place).unwrap();
                     let header = open_header(&opening, keys_there, bob.ratchet.context()).unwrap();
                     let incoming = bob.ratchet.plan_receive(place, &header.header).unwrap();
-                    *keys.entry(*incoming.message_key).or_default() += 1;
-                    let fresh = used.insert((*incoming.message_key, header.header.nonce));
+                    *keys.entry(*incoming.message_key.expose()).or_default() += 1;
+                    let fresh = used.insert((*incoming.message_key.expose(), header.header.nonce));
                     assert!(fresh, "a body key and nonce were repeated");
                     bob.open(&envelope).unwrap();
                 }

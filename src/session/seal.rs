@@ -22,7 +22,7 @@ pub(crate) struct Sealed {
     pub(crate) step: SealStep,
     pub(crate) envelope: Vec<u8>,
     #[cfg(feature = "vectors")]
-    pub(crate) message_key: crate::secret::Guarded<32>,
+    pub(crate) message_key: crate::secret::Secret<32>,
 }
 
 impl Session {
@@ -98,8 +98,8 @@ impl Session {
             nonce,
         };
         let sealing = Sealing {
-            message_key: &outgoing.message_key,
-            header_key: &outgoing.header_key,
+            message_key: outgoing.message_key.expose(),
+            header_key: outgoing.header_key.expose(),
             body_context: self.ratchet.context(),
             header_context: self.ratchet.context(),
             tag: outgoing.tag,

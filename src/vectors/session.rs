@@ -31,8 +31,8 @@ fn chains() -> File {
         let mut at = ck;
         let steps = (0..3_u32).map(|n| {
             let step = kdf_ck(&at);
-            at = *step.chain_key;
-            object! { "n": n, "mk": &*step.message_key, "ck_next": &*step.chain_key, "tag": &keys.tag(n).0 }
+            at = *step.chain_key.expose();
+            object! { "n": n, "mk": step.message_key.expose(), "ck_next": step.chain_key.expose(), "tag": &keys.tag(n).0 }
         });
         let steps: Vec<Value> = steps.collect();
         object! {
@@ -159,7 +159,7 @@ fn roots() -> File {
         cases.push(object! {
             "rk": &rk, "dh": &dh, "context": &context,
             "pq": pq.as_ref().map_or(Value::from("none"), Value::from),
-            "rk_next": &*step.root_key, "ck": &*step.chain_key, "hs_next": &*step.next_header_secret,
+            "rk_next": step.root_key.expose(), "ck": step.chain_key.expose(), "hs_next": step.next_header_secret.expose(),
         });
     }
     file("roots", "6", cases, Vec::new())
@@ -179,7 +179,7 @@ impl Side {
         let value = object! {
             "content": content,
             "draws": self.rng.draws(),
-            "mk": &*sealed.message_key,
+            "mk": sealed.message_key.expose(),
             "envelope": &sealed.envelope,
             "state_after": self.session.trace(),
         };

@@ -1,0 +1,476 @@
+//! All that the library does with secrets.
+
+use crate::heap::{operation, register};
+use crate::rng::LoggedRng;
+use crate::world::{NOW, World, keep, puts, text};
+use core::convert::Infallible;
+use core::hint::black_box;
+use sceau::attachment::{AttachmentOpener, AttachmentSealer, CHUNK_LEN};
+use sceau::certificate::{Address, IssuerKeyPair, RootKeyPair};
+use sceau::device::GroupChange;
+use sceau::error::{OpenError, VaultError};
+use sceau::group::{GroupPolicy, Role};
+use sceau::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
+use sceau::session::{Content, Session};
+use sceau::store::SealedStore;
+use sceau::vault::Vault;
+use sceau::verification::{SasInitiator, SasResponder};
+use sceau::{Attachment, Device, Envelope, Fingerprint, IdentityKeyPair, Padding, Search, attachment};
+use std::collections::BTreeMap;
+
+/// Runs all of it. The result is how many root steps were computed here too.
+pub fn all() -> usize {
+    identity();
+    certificate();
+    verification();
+    attachments();
+    vault();
+    sealed_store();
+    session();
+    prekeys() + turns() + skipped_and_forged() + manage() + fan_out() + group() + early() + longs()
+}
+
+fn identity() {
+    let mut rng = LoggedRng::new(1);
+    operation("generate an identity");
+    let pair = IdentityKeyPair::generate(&mut rng);
+    operation("write and read an identity");
+    let again = IdentityKeyPair::from_state(pair.to_state().expose()).expect("an image");
+    drop(again);
+    operation("drop an identity");
+    drop(pair);
+    operation("drop a new device");
+    drop(Device::generate(&mut rng));
+}
+
+fn prekeys() -> usize {
+    let mut world = World::new(2, 2);
+    world.act("rotate prekeys", 1, |device, rng| device.rotate_prekeys(3, Rotation::Always, NOW, rng)).expect("room");
+    world.introduce(0, 1);
+    // Uses one up.
+    world.tell(0, 1);
+    let later = NOW.plus(200 * 86_400);
+    let expired = world.act::<_, Infallible>("maintain", 1, |device, _| Ok(device.maintain(later)));
+    expired.expect("nothing can fail");
+    let revoke = world.act("revoke prekeys", 1, |device, rng| device.rotate_prekeys(3, Rotation::Revoke, NOW, rng));
+    world.directories[1] = revoke.expect("room");
+    world.introduce(0, 1);
+    world.tell(0, 1);
+    end(world)
+}
+
+/// Drops all devices. The result is how many root steps were computed here too.
+fn end(mut world: World) -> usize {
+    while let Some(device) = world.devices.pop() {
+        operation("drop a device");
+        drop(device);
+    }
+    world.root_steps()
+}
+
+/// Back and forth, some lost on the way, until secrets of the KEM ratchet are mixed in on both sides, several times.
+fn turns() -> usize {
+    let mut world = World::new(2, 3);
+    world.introduce(0, 1);
+    let envelopes = [(), ()].map(|()| world.seal(0, 1, text(100)));
+    for envelope in &envelopes {
+        world.open(1, envelope).expect("an introduction");
+    }
+    assert!(matches!(world.open(1, &envelopes[0]), Err(OpenError::Duplicate)));
+    let mut mixed = 0;
+    for turn in 1..120 {
+        let (from, to) = (turn % 2, (turn + 1) % 2);
+        world.tell_many(from, to, 1 + turn % 3);
+        if turn % 4 == 0 {
+            world.seal(from, to, text(100));
+        }
+        let session = world.devices[to].peer(world.names[from]).and_then(|peer| peer.session).expect("a session");
+        if session.kem_epochs.0 > 1 && session.kem_epochs.1 > 1 {
+            mixed += 1;
+        }
+        if mixed > 3 {
+            return end(world);
+        }
+    }
+    panic!("no secret was mixed in");
+}
+
+fn skipped_and_forged() -> usize {
+    let mut world = World::acquainted(2, 4);
+    let texts: Vec<_> = (0..25).map(|_| text(100)).collect();
+    let late: Vec<_> = texts[..5].iter().map(|text| world.seal(0, 1, text)).collect();
+    let far: Vec<_> = texts[5..].iter().map(|text| world.seal(1, 0, text)).collect();
+    world.open(1, &late[4]).expect("good");
+    assert!(matches!(world.open(0, &far[19]), Err(OpenError::Unknown)));
+    world.search(0, &far[19], Search::UpTo(3)).expect("it is there");
+    world.tell(0, 1);
+    world.tell(1, 0);
+    for place in [18, 73, 74, 89, 90, 639] {
+        let mut damaged = late[0].clone();
+        damaged[place] ^= 1;
+        assert!(world.open(1, &damaged).is_err());
+        let mut damaged = far[3].clone();
+        damaged[place] ^= 1;
+        assert!(world.open(0, &damaged).is_err());
+    }
+    for (envelope, text) in late.iter().zip(&texts).take(4).rev() {
+        assert_eq!(&world.open(1, envelope).expect("its key was kept").content, text);
+    }
+    for (envelope, text) in far.iter().zip(&texts[5..]).take(19) {
+        assert_eq!(&world.open(0, envelope).expect("its key was kept").content, text);
+    }
+    // An introduction that is damaged, and one of which nothing is right but its form.
+    let mut other = World::new(2, 5);
+    other.introduce(0, 1);
+    let introduction = other.seal(0, 1, text(100));
+    for place in [30, 60, 1_700, 1_900, 1_970, 2_100, introduction.len() - 1] {
+        let mut damaged = introduction.clone();
+        damaged[place] ^= 1;
+        assert!(other.open(1, &damaged).is_err());
+    }
+    other.open(1, &introduction).expect("good");
+    end(world) + end(other)
+}
+
+fn manage() -> usize {
+    let mut world = World::acquainted(3, 6);
+    let peer = world.names[1];
+    let tag = Envelope::parse(&world.seal(1, 0, text(50))).expect("an envelope").tag();
+    let receipt = world.act("seal a receipt", 0, |device, rng| device.seal_receipt(peer, &[tag], NOW, rng));
+    world.open(1, &receipt.expect("confirmed")).expect("good");
+    world.act("verify a peer", 0, |device, _| device.set_verified(peer, true)).expect("a peer");
+    let bundle = world.directories[1].take_bundle();
+    world.act("renew", 0, |device, rng| device.renew(peer, &bundle, NOW, rng)).expect("good");
+    world.tell(0, 1);
+    world.tell(1, 0);
+    let later = NOW.plus(15 * 86_400);
+    world.act::<_, Infallible>("let sessions fade", 0, |device, _| Ok(device.maintain(later))).expect("none");
+    world.act("drop sessions", 0, |device, _| device.drop_sessions(peer)).expect("a peer");
+    let bundle = world.directories[1].take_bundle();
+    world.act("renew", 0, |device, rng| device.renew(peer, &bundle, NOW, rng)).expect("good");
+    world.tell(0, 1);
+    world.act("block a peer", 0, |device, _| device.block(peer)).expect("a peer");
+    world.act("unblock a peer", 0, |device, _| device.unblock(peer)).expect("a peer");
+    let other = world.names[2];
+    world.act("delete a peer", 0, |device, _| device.delete_peer(other)).expect("a peer");
+    end(world)
+}
+
+fn fan_out() -> usize {
+    let mut world = World::acquainted(4, 7);
+    let peers: Vec<Fingerprint> = world.names[1..].to_vec();
+    for len in [100, 5_000] {
+        let text = text(len);
+        let sealed = world.act("seal for many", 0, |device, rng| device.seal_many(&peers, text, NOW, rng));
+        let sealed = sealed.expect("short");
+        assert_eq!(sealed.deliveries.len(), 3);
+        for delivery in &sealed.deliveries {
+            let to = world.names.iter().position(|name| *name == delivery.to).expect("a device");
+            let read = world.open(to, &delivery.envelope).expect("good");
+            let content = match (read.attachment, &sealed.attached) {
+                (Some(key), Some(attached)) => keep(attachment::open(&key, attached).expect("good")),
+                _ => read.content,
+            };
+            assert_eq!(content, text);
+        }
+    }
+    // Turns, each with a new chain for all of them.
+    for to in 1..4 {
+        world.tell(to, 0);
+    }
+    let text = text(100);
+    world.act("seal for many", 0, |device, rng| device.seal_many(&peers, text, NOW, rng)).expect("short");
+    end(world)
+}
+
+fn group() -> usize {
+    let mut world = World::acquainted(3, 8);
+    let group = world.create_group(GroupPolicy { max_messages: 3, max_age: 86_400 });
+    world.add_all(group);
+    for round in 0..2 {
+        for from in 0..3 {
+            let chain = world.prepare_group(group, from);
+            world.deliver(group, chain);
+            let texts = [(), ()].map(|()| text(100));
+            let envelopes = texts.map(|text| world.seal_group(group, from, text));
+            for to in (0..3).filter(|to| *to != from) {
+                // In the wrong order: a key is skipped.
+                assert_eq!(world.open(to, &envelopes[1]).expect("good").content, texts[1]);
+                let mut damaged = envelopes[0].clone();
+                damaged[30] ^= 1;
+                assert!(world.open(to, &damaged).is_err());
+                *damaged.last_mut().expect("an envelope") ^= 1;
+                assert!(world.open(to, &damaged).is_err());
+                assert_eq!(world.open(to, &envelopes[0]).expect("good").content, texts[0]);
+            }
+            if round == 1 {
+                // The chain is used up: a new one.
+                world.seal_group(group, from, text(100));
+                world.seal_group(group, from, text(100));
+            }
+        }
+    }
+    let (key, ciphertext) = attachment::seal(text(1_000), world.rng()).expect("short");
+    let note = text(60);
+    let sealed = world
+        .act("seal a group's attachment", 0, |device, rng| device.seal_group_attachment(group, &key, note, NOW, rng));
+    let sealed = sealed.expect("a member");
+    world.deliver(group, sealed.deliveries);
+    let read = world.open(1, &sealed.envelope).expect("good");
+    assert_eq!(read.content, note);
+    keep(attachment::open(&read.attachment.expect("one"), &ciphertext).expect("good"));
+
+    let removed = world.names[2];
+    let deliveries = world.commit_group(group, 0, &[GroupChange::Remove(removed)]);
+    world.deliver(group, deliveries);
+    let chain = world.prepare_group(group, 0);
+    world.deliver(group, chain);
+    let last = world.seal_group(group, 0, text(100));
+    world.open(1, &last).expect("good");
+    assert!(world.open(2, &last).is_err());
+    let left = world.act("leave a group", 1, |device, rng| device.leave_group(group, NOW, rng)).expect("a member");
+    world.deliver(group, left.deliveries);
+    for device in 0..3 {
+        world.act("forget a group", device, |device, _| device.forget_group(group)).expect("it is known");
+    }
+    end(world)
+}
+
+/// Announcements that come before the commit that they belong to wait.
+fn early() -> usize {
+    let mut world = World::acquainted(3, 9);
+    let group = world.create_group(GroupPolicy::default());
+    let second = world.names[1];
+    let deliveries = world.commit_group(group, 0, &[GroupChange::Add(second, Role::Admin)]);
+    world.deliver(group, deliveries);
+    let third = world.names[2];
+    let mut deliveries = world.commit_group(group, 0, &[GroupChange::Add(third, Role::Member)]);
+    deliveries.extend(world.prepare_group(group, 0));
+    deliveries.reverse();
+    world.deliver(group, deliveries);
+    let member = world.names[0];
+    let asked = world.act("ask for commits", 1, |device, rng| device.ask_for_commits(group, member, NOW, rng));
+    world.open(0, &asked.expect("a member")).expect("good");
+    let last = world.seal_group(group, 0, text(100));
+    for to in 1..3 {
+        world.open(to, &last).expect("good");
+    }
+    end(world)
+}
+
+/// Contents of any length; attachments to a peer.
+fn longs() -> usize {
+    let mut world = World::acquainted(2, 10);
+    for len in [0, 1, 40, 600, 5_000, 60_000] {
+        let text = text(len);
+        let envelope = world.seal(0, 1, text);
+        assert_eq!(world.open(1, &envelope).expect("good").content, text);
+    }
+    let (key, ciphertext) = attachment::seal(text(2_000), world.rng()).expect("short");
+    let (peer, note) = (world.names[1], text(70));
+    let sealed = world.act("seal an attachment", 0, |device, rng| device.seal_attachment(peer, &key, note, NOW, rng));
+    let read = world.open(1, &sealed.expect("short")).expect("good");
+    assert_eq!(read.content, note);
+    keep(attachment::open(&read.attachment.expect("one"), &ciphertext).expect("good"));
+    end(world)
+}
+
+fn certificate() {
+    let mut rng = LoggedRng::new(11);
+    operation("generate an authority");
+    let (root, issuer) = (RootKeyPair::generate(&mut rng), IssuerKeyPair::generate(&mut rng));
+    let mut device = Device::generate(&mut rng);
+    operation("issue a certificate");
+    let certified = root.certify(issuer.public(), NOW.plus(9_000));
+    let address = Address::new(b"alice@example.org").expect("short");
+    let certificate = issuer.issue(&certified, device.identity_key(), address, NOW.plus(900)).expect("its own");
+    operation("take a certificate");
+    let Ok(()) = device.set_certificate(Some(certificate)).expect("its own").commit(|_| Ok::<(), Infallible>(()));
+    operation("write and read an authority");
+    drop(RootKeyPair::from_state(root.to_state().expose()).expect("an image"));
+    drop(IssuerKeyPair::from_state(issuer.to_state().expose()).expect("an image"));
+    operation("drop an authority");
+    drop((root, issuer, device));
+}
+
+/// In boxes: what lies on the stack is not seen.
+fn verification() {
+    let mut rng = LoggedRng::new(12);
+    let [one, other] = [(); 2].map(|()| IdentityKeyPair::generate(&mut rng).fingerprint());
+    operation("begin a comparison");
+    let (initiator, commitment) = SasInitiator::begin(one, other, &mut rng);
+    let initiator = Box::new(initiator);
+    operation("answer a comparison");
+    // It goes to the other side in clear, at once.
+    rng.next_is_public();
+    let (responder, second) = SasResponder::answer(other, one, &commitment, &mut rng).expect("a commitment");
+    operation("end a comparison");
+    let (ours, third) = move_out(initiator).reveal(&second).expect("an answer");
+    let theirs = responder.finish(&third).expect("what was committed to");
+    assert_eq!(ours.digits(), theirs.digits());
+    // Public by now, but registered.
+    third.leak();
+    operation("give a comparison up");
+    let (initiator, _) = SasInitiator::begin(one, other, &mut rng);
+    drop(Box::new(initiator));
+}
+
+/// Takes a value out of its box, and wipes where it was: a box of this program's.
+fn move_out<T>(value: Box<T>) -> T {
+    let place = Box::leak(value);
+    // SAFETY: the box is leaked, and nobody reads from it any more.
+    unsafe { core::ptr::from_mut(place).read() }
+}
+
+fn attachments() {
+    let mut rng = LoggedRng::new(13);
+    for len in [10, 70_000, 200_000] {
+        let text = text(len);
+        operation("seal an attachment at once");
+        let (key, sealed) = attachment::seal(text, &mut rng).expect("short");
+        operation("open an attachment at once");
+        assert_eq!(keep(attachment::open(&key, &sealed).expect("good")), text);
+        let mut damaged = sealed.clone();
+        damaged[sealed.len() - 1] ^= 1;
+        operation("open a damaged attachment");
+        attachment::open(&key, &damaged).expect_err("damaged");
+        operation("write and read an attachment's key");
+        drop(Attachment::from_state(key.to_state().expose()).expect("an image"));
+        drop(key.clone());
+    }
+    let text = text(150_000);
+    operation("seal an attachment by chunks");
+    let mut sealer = Box::new(AttachmentSealer::new(150_000, &mut rng).expect("short"));
+    let (mut sealed, mut rest) = (Vec::new(), text);
+    while let Some(wanted) = sealer.wants() {
+        let (head, tail) = rest.split_at(wanted);
+        sealed.push(sealer.seal(head).expect("as long as it wants"));
+        rest = tail;
+    }
+    let key = move_out(sealer).finish().expect("the end");
+    operation("open an attachment by chunks");
+    let mut opener = Box::new(AttachmentOpener::new(&key));
+    for chunk in &sealed {
+        keep(opener.open(chunk).expect("good"));
+    }
+    move_out(opener).finish().expect("the end");
+    operation("give an attachment up");
+    let mut sealer = Box::new(AttachmentSealer::new(150_000, &mut rng).expect("short"));
+    sealer.seal(&text[..sealer.wants().expect("a chunk")]).expect("as long as it wants");
+    drop(sealer);
+    let mut opener = Box::new(AttachmentOpener::new(&key));
+    keep(opener.open(&sealed[0]).expect("good"));
+    opener.open(&vec![0; CHUNK_LEN]).expect_err("not the second");
+    drop(opener);
+}
+
+fn vault() {
+    let mut rng = LoggedRng::new(14);
+    let key: &[u8; 32] = text(32).try_into().expect("32 bytes");
+    register("vault: key", key);
+    let image = text(300);
+    operation("make a vault");
+    let vault = Box::new(Vault::new(key));
+    operation("seal in a vault");
+    let mut sealed = vault.seal(b"name", 3, image, &mut rng);
+    operation("open from a vault");
+    assert_eq!(vault.open(b"name", 3, &sealed).expect("good").image.expose(), image);
+    operation("open an old or a damaged image");
+    assert_eq!(vault.open(b"name", 4, &sealed).expect_err("old"), VaultError::Old { generation: 3 });
+    sealed[60] ^= 1;
+    assert_eq!(vault.open(b"name", 3, &sealed).expect_err("damaged"), VaultError::Rejected);
+    operation("drop a vault");
+    drop(vault);
+}
+
+fn sealed_store() {
+    let key: &[u8; 32] = text(32).try_into().expect("32 bytes");
+    let mut world = World::acquainted(2, 15);
+    let mut disk: BTreeMap<[u8; 17], Vec<u8>> = BTreeMap::new();
+    let mut store = SealedStore::new(key);
+    let all = world.devices[0].records();
+    let mut rng = LoggedRng::new(16);
+    let mut write = |store: &mut SealedStore, changes: &sceau::Changes| {
+        let sealed = store.seal(changes, &mut rng);
+        for (key, row) in sealed.rows() {
+            match row {
+                Some(bytes) => drop(disk.insert(*key, bytes.to_vec())),
+                None => drop(disk.remove(key)),
+            }
+        }
+        store.stored(&sealed);
+    };
+    operation("write a sealed store");
+    write(&mut store, &all);
+    for _ in 0..3 {
+        let (peer, text) = (world.names[1], text(100));
+        operation("write a sealed store");
+        let pending = world.devices[0].seal(peer, text, NOW, &mut LoggedRng::new(17)).expect("good");
+        let Ok(_) = pending.commit(|changes| {
+            write(&mut store, changes);
+            Ok::<(), Infallible>(())
+        });
+    }
+    operation("open a sealed store");
+    let (again, records) = SealedStore::open(key, &disk, store.generation()).expect("whole");
+    operation("restore a device from it");
+    let restored = Device::restore(records.iter().map(|(key, image)| (*key, image.expose()))).expect("whole");
+    assert_eq!(restored.fingerprint(), world.names[0]);
+    operation("drop a restored device");
+    drop((again, store, records, restored, all));
+    let changes = world.devices[0].records();
+    operation("restore a damaged device");
+    Device::restore(puts(&changes).skip(1)).expect_err("its identity is missing");
+    let halves = puts(&changes).map(|(key, bytes)| (key, &bytes[..bytes.len() - usize::from(bytes[1] == 6)]));
+    Device::restore(halves).expect_err("its session is cut");
+    end(world);
+}
+
+/// The parts without a device.
+fn session() {
+    let mut rng = LoggedRng::new(18);
+    let [alice, bob] = [(); 2].map(|()| IdentityKeyPair::generate(&mut rng));
+    let (mut prekeys, lifetimes, padding) = (PreKeyStore::new(), PreKeyLifetimes::default(), Padding::default());
+    operation("publish from a store of prekeys");
+    let upload = prekeys.publish(&bob, 2, Rotation::IfDue, &lifetimes, NOW, &mut rng);
+    let bundle = VerifiedPreKeyBundle::verify(upload.expect("room").take_bundle(), NOW).expect("good");
+    operation("initiate");
+    let mut ours = Session::initiate(&alice, None, &bundle, NOW.0, &mut rng).expect("good");
+    operation("seal the first message");
+    let first = ours.seal(text(100), padding, &mut rng).expect("short");
+    let envelope = Envelope::parse(&first).expect("an envelope");
+    operation("accept, and let it be");
+    drop_accepted(Session::accept(&bob, &prekeys, &envelope, &lifetimes, NOW).expect("good"));
+    operation("accept");
+    let accepted = Session::accept(&bob, &prekeys, &envelope, &lifetimes, NOW).expect("good");
+    let (mut theirs, opened) = accepted.settle(&mut prekeys).expect("good");
+    keep_content(opened.content);
+    operation("write and read a session");
+    drop(Session::from_state(ours.to_state().expose(), alice.fingerprint()).expect("whole"));
+    drop(Session::from_state(theirs.to_state().expose(), bob.fingerprint()).expect("whole"));
+    drop(PreKeyStore::from_state(prekeys.to_state().expose()).expect("whole"));
+    operation("seal and open");
+    for _ in 0..3 {
+        let reply = theirs.seal(text(100), padding, &mut rng).expect("short");
+        keep_content(ours.open(&Envelope::parse(&reply).expect("an envelope")).expect("good").content);
+        let next = ours.seal(text(100), padding, &mut rng).expect("short");
+        keep_content(theirs.open(&Envelope::parse(&next).expect("an envelope")).expect("good").content);
+    }
+    operation("seal what is too long");
+    ours.seal(&vec![0; 70_000_000], padding, &mut rng).expect_err("too long");
+    operation("let prekeys expire");
+    prekeys.expire(&lifetimes, NOW.plus(400 * 86_400), |_| false);
+    operation("drop sessions and identities");
+    drop((black_box(ours), theirs, prekeys, alice, bob));
+}
+
+fn drop_accepted(accepted: sceau::session::Accepted) {
+    drop(accepted);
+}
+
+fn keep_content(content: Content) {
+    match content {
+        Content::Message(bytes) => drop(keep(bytes)),
+        _ => panic!("not a message"),
+    }
+}

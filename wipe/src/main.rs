@@ -1,0 +1,116 @@
+//! Checks that sceau leaves no copy of a secret in freed heap memory. See README.md; `run` runs it.
+
+mod allowed;
+mod cases;
+mod heap;
+mod rng;
+mod secrets;
+mod world;
+
+use allowed::{ALLOWED, Allowed};
+use core::mem::ManuallyDrop;
+use heap::{Hit, Scanning, WINDOW};
+use hmac::{Hmac, KeyInit};
+use sha2::Sha256;
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: Scanning = Scanning;
+
+/// Buffers that are freed as they are: each must be caught, but for those that were wiped.
+fn controls() -> (usize, usize) {
+    heap::operation("control");
+    let text = world::text(100);
+    let (mut caught, mut of) = (0, 0);
+    let mut control = |expected: usize, leak: &dyn Fn()| {
+        leak();
+        let (_, hits) = heap::report();
+        of += 1;
+        caught += usize::from(hits.len() == expected && hits.iter().all(|hit| hit.label == "content"));
+    };
+    control(1, &|| drop(text.to_vec()));
+    // One window, at an odd place in a larger block.
+    control(1, &|| {
+        let mut block = vec![7; 1_000];
+        block[333..333 + WINDOW].copy_from_slice(&text[41..41 + WINDOW]);
+        drop(block);
+    });
+    // A buffer that grows and is wiped afterwards: the old block is found.
+    control(1, &|| {
+        let mut grown = text.to_vec();
+        grown.reserve(10_000);
+        grown.fill(0);
+    });
+    // Cut, but not gone.
+    control(1, &|| {
+        let mut cut = text.to_vec();
+        cut.clear();
+    });
+    // A keyed HMAC that is not dropped in its box.
+    let key = text[..32].try_into().expect("32 bytes");
+    for pad in [0x36, 0x5c] {
+        heap::register("content", &secrets::hash_state(&key, pad));
+    }
+    control(1, &|| {
+        let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&key).expect("any length will do");
+        drop(Box::new(ManuallyDrop::new(mac)));
+    });
+    control(0, &|| {
+        let mut wiped = text.to_vec();
+        wiped.fill(0);
+        core::hint::black_box(&mut wiped);
+    });
+    (caught, of)
+}
+
+fn is_allowed(hit: &Hit, allowed: &Allowed) -> bool {
+    let within = |name: &&str| hit.frames.iter().any(|frame| frame.contains(*name));
+    allowed.labels.iter().any(|label| hit.label.starts_with(label)) && allowed.frames.iter().all(within)
+}
+
+fn main() -> ExitCode {
+    let (caught, controls) = controls();
+    let root_steps = cases::all();
+    let (report, hits) = heap::report();
+    let mut known = [0; ALLOWED.len()];
+    let mut unexpected = Vec::new();
+    for hit in hits {
+        match ALLOWED.iter().position(|allowed| is_allowed(&hit, allowed)) {
+            Some(at) => known[at] += 1,
+            None => unexpected.push(hit),
+        }
+    }
+    let counts = (known.iter().sum::<usize>(), unexpected.len());
+    heap::unseen(|| print(unexpected));
+    for (allowed, count) in ALLOWED.iter().zip(known) {
+        println!("allowed, {count} times: {}", allowed.why);
+    }
+    println!("root steps computed here too: {root_steps}; windows behind contents given out: {}", world::spare());
+    println!(
+        "operations={} secrets={} frees={} hits={} allowed={} control_caught={caught}/{controls}",
+        report.operations, report.secrets, report.frees, counts.1, counts.0
+    );
+    let good = counts.1 == 0 && caught == controls && root_steps > 50;
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// One of each kind.
+fn print(hits: Vec<Hit>) {
+    let mut kinds: BTreeMap<Vec<String>, Vec<Hit>> = BTreeMap::new();
+    for hit in hits {
+        kinds.entry(hit.frames.clone()).or_default().push(hit);
+    }
+    for (frames, hits) in kinds.into_iter().filter(|(_, hits)| !hits.is_empty()) {
+        let mut what: Vec<_> = hits.iter().map(|hit| (hit.label, hit.operation)).collect();
+        what.sort_unstable();
+        what.dedup();
+        println!("LEFT IN FREED MEMORY, {} times, as in {} bytes at {}:", hits.len(), hits[0].size, hits[0].at);
+        for (label, operation) in what.iter().take(12) {
+            println!("  {label}, during \"{operation}\"");
+        }
+        for frame in frames.iter().take(40) {
+            println!("    {}", frame.chars().take(200).collect::<String>());
+        }
+    }
+}
