@@ -93,6 +93,9 @@ pub(crate) const MAX_WAITING_BYTES: usize = 1 << 20;
 /// Longest commit that is kept for a group that is not known yet: strangers can fill no disk with them.
 pub(crate) const MAX_WAITING_UNKNOWN: usize = 4_096;
 
+/// To so many who are not in a group, and were not put out of it lately, something is owed: they stand in no member's way.
+pub(crate) const MAX_STRANGERS_OWED: usize = 64;
+
 /// Groups of one device: each costs a roster.
 pub const MAX_GROUPS: usize = 1_024;
 

@@ -2,8 +2,8 @@
 //! docs/PROTOCOL.md, "Vault".
 //!
 //! Each transaction has a generation. Its rows are sealed under it ([`crate::vault::Vault`]), and with them a manifest, which
-//! fixes of what generation every row is. Keep the last generation where it can't be turned back, as in the system's key
-//! store; nothing else is needed to notice.
+//! fixes every row's bytes. Keep the last [`Mark`] where it can't be turned back, as in the system's key store; nothing
+//! else is needed to notice.
 //!
 //! ```
 //! use sceau::store::SealedStore;
@@ -26,9 +26,9 @@
 //!     store.stored(&sealed); // Only when that has succeeded.
 //!     Ok::<(), std::io::Error>(())
 //! })?;
-//! let (again, records) = SealedStore::open(&key, &disk, store.generation())?;
+//! let (again, records) = SealedStore::open(&key, &disk, Some(&store.mark()))?;
 //! let restored = Device::restore(records.iter().map(|(key, image)| (*key, image.expose())))?;
-//! assert_eq!((restored.fingerprint(), again.generation()), (device.fingerprint(), 1));
+//! assert_eq!((restored.fingerprint(), again.mark()), (device.fingerprint(), store.mark()));
 //! # Ok(())
 //! # }
 //! ```
@@ -51,24 +51,57 @@ const MANIFEST: [u8; RecordKey::LEN] = [0; RecordKey::LEN];
 /// A row of the embedder's store: its key, and its bytes, or that it is to be deleted.
 type Row = ([u8; RecordKey::LEN], Option<Vec<u8>>);
 
-/// Seals a device's records under one key, and remembers of what generation each is.
+/// Which transaction was the last: its generation, and what it left. Rows of a transaction that failed, and was made
+/// again, are of the same generation and have another mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    generation: u64,
+    manifest: [u8; 32],
+}
+
+impl Mark {
+    /// Bytes of a mark: `generation(8) || manifest(32)`.
+    pub const LEN: usize = 40;
+
+    /// The mark of these bytes.
+    pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {
+        let (mut generation, mut manifest) = ([0; 8], [0; 32]);
+        generation.iter_mut().chain(&mut manifest).zip(bytes).for_each(|(to, from)| *to = *from);
+        Self { generation: u64::from_be_bytes(generation), manifest }
+    }
+
+    /// Its bytes, to be kept outside.
+    pub fn to_bytes(&self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        let from = self.generation.to_be_bytes();
+        bytes.iter_mut().zip(from.iter().chain(&self.manifest)).for_each(|(to, from)| *to = *from);
+        bytes
+    }
+
+    /// How many transactions there were.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+/// Seals a device's records under one key, and remembers what was written.
 ///
 /// ```text
 /// row      = sealed image under its key
-/// manifest = under the key 0*17, the image SHA-256(label || count(4) || (key(17) || generation(8)) each, by key)
+/// manifest = under the key 0*17, the image SHA-256(label || count(4) || (key(17) || SHA-256(row)) each, by key)
 /// ```
 pub struct SealedStore {
     vault: Vault,
-    generation: u64,
-    rows: BTreeMap<RecordKey, u64>,
+    mark: Mark,
+    rows: BTreeMap<RecordKey, [u8; 32]>,
 }
 
 /// The rows of one transaction, the manifest among them.
 #[must_use = "write it, then tell the store"]
 pub struct SealedChanges {
-    generation: u64,
+    mark: Mark,
     rows: Vec<Row>,
-    changed: Vec<(RecordKey, bool)>,
+    changed: Vec<(RecordKey, Option<[u8; 32]>)>,
 }
 
 impl SealedChanges {
@@ -77,60 +110,60 @@ impl SealedChanges {
         self.rows.iter().map(|(key, row)| (key, row.as_deref()))
     }
 
-    /// The generation that these rows make. Keep it outside once they are written.
-    pub fn generation(&self) -> u64 {
-        self.generation
+    /// What these rows leave. Keep it outside once they are written.
+    pub fn mark(&self) -> Mark {
+        self.mark
     }
 }
 
 impl SealedStore {
-    /// An empty store, under a key of 32 random bytes.
+    /// An empty store, under a key of 32 random bytes that no other store has or had.
     pub fn new(key: &[u8; 32]) -> Self {
-        Self { vault: Vault::new(key), generation: 0, rows: BTreeMap::new() }
+        Self { vault: Vault::new(key), mark: Mark { generation: 0, manifest: [0; 32] }, rows: BTreeMap::new() }
     }
 
-    /// The generation of the last transaction.
-    pub fn generation(&self) -> u64 {
-        self.generation
+    /// The mark of the last transaction.
+    pub fn mark(&self) -> Mark {
+        self.mark
     }
 
-    /// Seals the records that an operation changes. Draws 24 bytes for each that is put, and for the manifest. Hashes 25
-    /// bytes for each row of the store.
+    /// Seals the records that an operation changes. Draws 24 bytes for each that is put, and for the manifest. Hashes what
+    /// it seals, and 49 bytes for each row of the store.
     pub fn seal<R: CryptoRng + ?Sized>(&self, changes: &Changes, rng: &mut R) -> SealedChanges {
-        let generation = self.generation.saturating_add(1);
+        let generation = self.mark.generation.saturating_add(1);
         let (mut rows, mut changed, mut after) = (Vec::new(), Vec::new(), self.rows.clone());
         for record in changes.iter() {
             let (key, row) = match record {
-                Record::Put(key, bytes) => {
-                    after.insert(key, generation);
-                    (key, Some(self.vault.seal(key.as_bytes(), generation, bytes, rng)))
-                }
-                Record::Delete(key) => {
-                    after.remove(&key);
-                    (key, None)
-                }
+                Record::Put(key, bytes) => (key, Some(self.vault.seal(key.as_bytes(), generation, bytes, rng))),
+                Record::Delete(key) => (key, None),
             };
-            changed.push((key, row.is_some()));
+            let hash = row.as_deref().map(row_hash);
+            match hash {
+                Some(hash) => after.insert(key, hash),
+                None => after.remove(&key),
+            };
+            changed.push((key, hash));
             rows.push((*key.as_bytes(), row));
         }
-        rows.push((MANIFEST, Some(self.vault.seal(&MANIFEST, generation, &manifest(&after), rng))));
-        SealedChanges { generation, rows, changed }
+        let mark = Mark { generation, manifest: manifest(&after) };
+        rows.push((MANIFEST, Some(self.vault.seal(&MANIFEST, generation, &mark.manifest, rng))));
+        SealedChanges { mark, rows, changed }
     }
 
-    /// Takes note that the rows were written. If that is not certain, drop the store and open it again.
+    /// Takes note that the rows were written. If that is not certain, or the mark could not be kept outside, drop the store
+    /// and the device and open them again.
     pub fn stored(&mut self, sealed: &SealedChanges) {
-        self.generation = sealed.generation;
-        for (key, there) in &sealed.changed {
-            if *there {
-                self.rows.insert(*key, sealed.generation);
-            } else {
-                self.rows.remove(key);
-            }
+        self.mark = sealed.mark;
+        for (key, hash) in &sealed.changed {
+            match hash {
+                Some(hash) => self.rows.insert(*key, *hash),
+                None => self.rows.remove(key),
+            };
         }
     }
 
-    /// Opens a store with all its rows, no older than a generation. The result is the store and the records for
-    /// [`crate::Device::restore`].
+    /// Opens a store with all its rows: the one that the mark says, or a later one. The result is the store and the
+    /// records for [`crate::Device::restore`]. Without a mark, any that is whole.
     ///
     /// # Errors
     /// [`VaultError`]: a row or the whole is damaged, torn or under another key, or [`VaultError::Old`], or
@@ -138,40 +171,54 @@ impl SealedStore {
     pub fn open<K: AsRef<[u8]>, B: AsRef<[u8]>>(
         key: &[u8; 32],
         rows: impl IntoIterator<Item = (K, B)>,
-        least: u64,
+        last: Option<&Mark>,
     ) -> Result<(Self, Vec<(RecordKey, Image)>), VaultError> {
         let mut store = Self::new(key);
         let mut records = Vec::new();
         let mut found: Option<Unsealed> = None;
+        let least = last.map_or(0, Mark::generation);
         for (key, bytes) in rows {
-            let key = Reader::whole(key.as_ref(), |reader| reader.array().copied())?;
+            let (key, bytes) = (Reader::whole(key.as_ref(), |reader| reader.array().copied())?, bytes.as_ref());
             if key == MANIFEST {
-                found = Some(store.vault.open(&MANIFEST, least, bytes.as_ref())?);
+                if found.replace(store.vault.open(&MANIFEST, least, bytes)?).is_some() {
+                    return Err(VaultError::Incomplete);
+                }
                 continue;
             }
-            let Unsealed { generation, image, .. } = store.vault.open(&key, 0, bytes.as_ref())?;
+            let Unsealed { image, .. } = store.vault.open(&key, 0, bytes)?;
             let key = RecordKey::from_bytes(key);
-            if store.rows.insert(key, generation).is_some() {
+            if store.rows.insert(key, row_hash(bytes)).is_some() {
                 return Err(VaultError::Incomplete);
             }
             records.push((key, image));
         }
         let Unsealed { generation, image, .. } = found.ok_or(VaultError::Incomplete)?;
-        if image.expose() != manifest(&store.rows) {
+        let manifest = manifest(&store.rows);
+        if image.expose() != manifest {
             return Err(VaultError::Incomplete);
         }
-        store.generation = generation;
-        Ok((store, records))
+        store.mark = Mark { generation, manifest };
+        // Of the same generation, and not what was marked: a transaction that failed and was made again.
+        match last {
+            Some(last) if generation == least && store.mark != *last => Err(VaultError::Old { generation }),
+            _ => Ok((store, records)),
+        }
     }
 }
 
-/// What fixes every row's generation.
-fn manifest(rows: &BTreeMap<RecordKey, u64>) -> [u8; 32] {
-    let mut bytes = Vec::with_capacity(rows.len().saturating_mul(RecordKey::LEN + 8).saturating_add(4));
+fn row_hash(row: &[u8]) -> [u8; 32] {
+    let mut digest = kdf::Sha::new();
+    digest.update(row);
+    digest.finish()
+}
+
+/// What fixes every row.
+fn manifest(rows: &BTreeMap<RecordKey, [u8; 32]>) -> [u8; 32] {
+    let mut bytes = Vec::with_capacity(rows.len().saturating_mul(RecordKey::LEN + 32).saturating_add(4));
     bytes.count(rows.len());
-    for (key, generation) in rows {
+    for (key, hash) in rows {
         bytes.bytes(key.as_bytes());
-        bytes.u64(*generation);
+        bytes.bytes(hash);
     }
     kdf::hash(Label::Manifest, &[&bytes])
 }
@@ -179,7 +226,7 @@ fn manifest(rows: &BTreeMap<RecordKey, u64>) -> [u8; 32] {
 impl fmt::Debug for SealedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SealedStore")
-            .field("generation", &self.generation)
+            .field("generation", &self.mark.generation)
             .field("rows", &self.rows.len())
             .finish_non_exhaustive()
     }

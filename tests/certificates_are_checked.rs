@@ -357,6 +357,61 @@ fn strangers_provoke_no_certificate() {
     }
 }
 
+/// A group has introduced the device before people write: they show the certificate all the same, also to someone who
+/// refuses introductions without.
+#[test]
+fn shown_when_people_write_whatever_came_before() {
+    for demand in [CertificateDemand::Optional, CertificateDemand::Required] {
+        let (mut talk, authority) = certified(12);
+        let certificate = authority.certify(talk.bob.identity_key(), b"bob", NOW.plus(DAY));
+        done(talk.bob.set_certificate(Some(certificate)).unwrap());
+        let mut carol = Device::generate(&mut talk.rng);
+        let mut policy = authority.policy();
+        policy.demand = demand;
+        carol.set_policy(with(policy));
+        let bundle = done(carol.publish_prekeys(2, NOW, &mut talk.rng).unwrap()).take_bundle();
+        let to_carol = done(talk.bob.add_peer(&bundle, NOW).unwrap());
+        let group = done(talk.bob.create_group(sceau::group::GroupPolicy::default(), &mut talk.rng).unwrap());
+        let add = sceau::device::GroupChange::Add(to_carol, sceau::group::Role::Member);
+        let added = done(talk.bob.commit_group(group, &[add], NOW, &mut talk.rng).unwrap());
+        let introduction = carol.open(&added.deliveries[0].envelope, NOW);
+        if demand == CertificateDemand::Required {
+            assert!(matches!(introduction, Err(OpenError::Uncertified(..))));
+        } else {
+            done(introduction.unwrap());
+        }
+        assert!(!talk.bob.peer(to_carol).unwrap().shows_certificate);
+        let envelope = done(talk.bob.seal(to_carol, b"hello", NOW, &mut talk.rng).unwrap());
+        assert_eq!(certificate_of(&opens(&mut carol, &envelope, NOW)), CertificateState::Valid, "{demand:?}");
+        assert!(talk.bob.peer(to_carol).unwrap().shows_certificate);
+        // Once is enough: what follows goes on that session.
+        let envelope = done(talk.bob.seal(to_carol, b"again", NOW, &mut talk.rng).unwrap());
+        assert!(matches!(opens(&mut carol, &envelope, NOW).event, Event::Message { .. }));
+    }
+}
+
+/// People wrote before there was a certificate, or while the last one had ended: the next one is owed.
+#[test]
+fn first_certificate_is_owed_to_those_written_to() {
+    let (mut talk, authority) = certified(13);
+    talk.bob.set_policy(with(authority.policy()));
+    done(talk.alice.set_certificate(None).unwrap());
+    let first = talk.from_alice(b"hello");
+    talk.bob_reads(&first).unwrap();
+    let reply = talk.from_bob(b"who is it?");
+    talk.alice_reads(&reply).unwrap();
+    assert_eq!(talk.alice.owed(NOW).count(), 0);
+    let certificate = authority.certify(talk.alice.identity_key(), b"alice", NOW.plus(DAY));
+    done(talk.alice.set_certificate(Some(certificate)).unwrap());
+    let (id, to) = talk.alice.owed(NOW).next().unwrap();
+    assert_eq!(to, talk.to_bob);
+    let envelope = done(talk.alice.seal_owed(id, NOW, &mut talk.rng).unwrap());
+    opens(&mut talk.bob, &envelope, NOW);
+    assert_eq!(talk.bob.peer_certificate(talk.to_alice, NOW), CertificateState::Valid);
+    // Bob's side introduced nothing and shows nothing.
+    assert!(!talk.bob.peer(talk.to_alice).unwrap().shows_certificate);
+}
+
 /// What is remembered holds under the present policy only, and stands in the way of nothing better.
 #[test]
 fn what_is_remembered_is_no_better_than_what_is_shown() {

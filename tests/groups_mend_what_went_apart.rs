@@ -156,12 +156,16 @@ fn add_unreachable(crowd: &mut Crowd, newcomer: usize) {
     }
 }
 
-/// Publishes afresh, and makes that known to party 0.
-fn reachable(crowd: &mut Crowd, newcomer: usize) {
-    let Party { device, disk, directory, .. } = &mut crowd.parties[newcomer];
+fn publish(crowd: &mut Crowd, party: usize) {
+    let Party { device, disk, directory, .. } = &mut crowd.parties[party];
     let Ok(upload) =
         device.publish_prekeys(2, crowd.now, &mut crowd.rng).unwrap().commit(|changes| disk.apply(changes));
     *directory = upload;
+}
+
+/// Publishes afresh, and makes that known to party 0.
+fn reachable(crowd: &mut Crowd, newcomer: usize) {
+    publish(crowd, newcomer);
     let name = crowd.name(newcomer);
     crowd.introduce(0, name);
 }
@@ -229,4 +233,45 @@ fn large_rosters_travel_once() {
     let number = crowd.say(MEMBERS - 1, b"all here").unwrap();
     crowd.flush();
     assert_eq!(crowd.parties.iter().filter(|party| party.read.contains(&number)).count(), MEMBERS - 1);
+}
+
+/// A newcomer that was made an admin adds someone, and learns that its own welcome was outvoted: nobody who is not in the
+/// better roster is sent it.
+#[test]
+fn no_roster_for_who_is_not_in_it() {
+    let mut crowd = Crowd::new(5, 14);
+    crowd.create(GroupPolicy::default());
+    let one = crowd.name(1);
+    crowd.commit(0, &[GroupChange::Add(one, Role::Admin)]).unwrap();
+    crowd.flush();
+    let (three, four, group) = (crowd.name(3), crowd.name(4), crowd.group());
+    crowd.introduce(3, four);
+    crowd.now.0 += 200 * 86_400;
+    let mut made = Vec::new();
+    for party in [0, 1] {
+        publish(&mut crowd, 3);
+        crowd.commit(party, &[GroupChange::Add(three, Role::Admin)]).unwrap();
+        made.push(take(&mut crowd));
+    }
+    deliver(&mut crowd, &made[1], 3);
+    take(&mut crowd);
+    let Party { device, disk, .. } = &mut crowd.parties[3];
+    let pending = device.commit_group(group, &[GroupChange::Add(four, Role::Member)], crowd.now, &mut crowd.rng);
+    let Ok(committed) = pending.unwrap().commit(|changes| disk.apply(changes));
+    let missed = committed.unreachable.iter().find(|missed| missed.peer == four).unwrap();
+    assert_eq!(missed.why, SealError::BundleExpired);
+    deliver(&mut crowd, &made[0], 3);
+    take(&mut crowd);
+    assert_eq!(crowd.parties[3].device.group(group).unwrap().roster.epoch(), 2, "the better welcome");
+    crowd.commit(0, &[policy(9)]).unwrap();
+    let next = take(&mut crowd);
+    deliver(&mut crowd, &next, 3);
+    take(&mut crowd);
+    let status = crowd.parties[3].device.group(group).unwrap();
+    assert_eq!((status.roster.epoch(), status.roster.member(four)), (3, None));
+    reachable(&mut crowd, 4);
+    crowd.introduce(3, four);
+    let paid = done(crowd.parties[3].device.seal_group_owed(group, crowd.now, &mut crowd.rng).unwrap());
+    assert!(paid.deliveries.iter().all(|delivery| delivery.to != four));
+    assert!(crowd.parties[3].device.group(group).unwrap().roster.member(four).is_none());
 }

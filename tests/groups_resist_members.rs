@@ -114,6 +114,15 @@ fn strangers_block_no_welcome() {
     done(crowd.parties[1].device.open(&welcome.bytes, now).unwrap());
     done(crowd.parties[1].device.take_attached(&ciphertext, now).unwrap());
     assert!(crowd.parties[1].device.group(crowd.group()).unwrap().member);
+    // What is left of it is fetched once more, and then never again.
+    let device = &mut crowd.parties[1].device;
+    while device.wanted().next().is_some() {
+        assert_eq!(device.wanted().next(), Some(name));
+        let left = device.wanted().count();
+        let opened = done(device.take_attached(&ciphertext, now).unwrap());
+        let violation = matches!(opened.event, sceau::Event::Group { what: GroupEvent::Violation, .. });
+        assert!(violation && device.wanted().count() < left);
+    }
 }
 
 /// Someone who makes another an admin of many groups uses up its own quota, not the other's.
@@ -308,4 +317,63 @@ fn rosters_are_encrypted_for_someone_and_once() {
     }
     let paid = done(crowd.parties[0].device.seal_group_owed(group, now, &mut crowd.rng).unwrap());
     assert_eq!(paid.attached.len(), 2, "one for each of the two commits");
+}
+
+/// What a removed member knows of the group after it has claimed a thing, four commits after its removal.
+fn after_a_claim(seed: u64, kind: u8, claim: impl FnOnce(GroupId, u64, [u8; 32]) -> Vec<u8>) -> (Crowd, u64) {
+    let mut crowd = group("amm--", seed);
+    let (three, four, five) = (crowd.name(3), crowd.name(4), crowd.name(5));
+    let add = |name| GroupChange::Add(name, Role::Member);
+    let before = crowd.parties[3].device.group(crowd.group()).unwrap().roster;
+    for (by, change) in [(1, GroupChange::Remove(three)), (1, add(four)), (0, policy(7)), (0, add(five))] {
+        crowd.commit(by, &[change]).unwrap();
+        crowd.queue.retain(|flying| flying.to != 3);
+        crowd.flush();
+    }
+    let (founder, content) = (crowd.name(0), claim(crowd.group(), before.epoch(), before.transcript()));
+    let Party { device, disk, .. } = &mut crowd.parties[3];
+    let pending = device.seal_raw(founder, kind, &content, crowd.now, &mut crowd.rng).unwrap();
+    let Ok(envelope) = pending.commit(|changes| disk.apply(changes));
+    crowd.parties[3].events.clear();
+    crowd.post(0, envelope);
+    crowd.flush();
+    (crowd, before.epoch())
+}
+
+/// A removed member says that it follows another branch, under a hash that it has made up: it is told its removal, not what
+/// came after.
+#[test]
+fn invented_branches_convince_nobody() {
+    let (crowd, before) = after_a_claim(11, 5, |group, epoch, transcript| {
+        let mut content = vec![2];
+        content.extend(group.as_bytes());
+        content.extend((epoch + 1).to_be_bytes());
+        content.push(2);
+        content.extend([7; 32]);
+        content.extend(transcript);
+        content
+    });
+    let roster = crowd.parties[3].device.group(crowd.group()).unwrap().roster;
+    assert_eq!(roster.epoch(), before + 1);
+    assert!(roster.member(crowd.name(3)).is_none() && roster.member(crowd.name(4)).is_none());
+}
+
+/// A removed member announces a chain under an epoch far ahead: it is told its removal, and asked nothing, since a question
+/// says where the group stands.
+#[test]
+fn who_is_out_is_asked_nothing() {
+    let (crowd, before) = after_a_claim(12, 3, |group, _, _| {
+        let mut content = group.as_bytes().to_vec();
+        content.extend(1_000_u64.to_be_bytes());
+        content.extend([7; 32 * 3]);
+        content.extend([0; 4]);
+        content.extend([7; 32]);
+        content
+    });
+    let told = &crowd.parties[3].events;
+    let commits =
+        |event: &GroupEvent| matches!(event, GroupEvent::Changed { .. } | GroupEvent::Known | GroupEvent::Waiting);
+    assert!(told.iter().all(commits), "{told:?}");
+    let roster = crowd.parties[3].device.group(crowd.group()).unwrap().roster;
+    assert_eq!(roster.epoch(), before + 1);
 }

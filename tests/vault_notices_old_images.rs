@@ -10,7 +10,7 @@
 )]
 
 use sceau::error::VaultError;
-use sceau::store::SealedStore;
+use sceau::store::{Mark, SealedChanges, SealedStore};
 use sceau::vault::Vault;
 use sceau::{Changes, Device};
 use sceau_testkit::rng;
@@ -21,18 +21,22 @@ type Disk = BTreeMap<[u8; 17], Vec<u8>>;
 
 fn write(disk: &mut Disk, store: &mut SealedStore, changes: &Changes, seed: u64) {
     let sealed = store.seal(changes, &mut sceau_testkit::rng(1_000 + seed));
-    assert_eq!(sealed.generation(), store.generation() + 1);
+    assert_eq!(sealed.mark().generation(), store.mark().generation() + 1);
+    put(disk, &sealed);
+    store.stored(&sealed);
+}
+
+fn put(disk: &mut Disk, sealed: &SealedChanges) {
     for (key, row) in sealed.rows() {
         match row {
             Some(bytes) => disk.insert(*key, bytes.to_vec()),
             None => disk.remove(key),
         };
     }
-    store.stored(&sealed);
 }
 
-fn opened(disk: &Disk, least: u64) -> Result<(SealedStore, Device), VaultError> {
-    let (store, records) = SealedStore::open(&[9; 32], disk, least)?;
+fn opened(disk: &Disk, last: Option<&Mark>) -> Result<(SealedStore, Device), VaultError> {
+    let (store, records) = SealedStore::open(&[9; 32], disk, last)?;
     let device = Device::restore(records.iter().map(|(key, image)| (*key, image.expose()))).expect("whole records");
     Ok((store, device))
 }
@@ -62,17 +66,19 @@ fn a_device_in_a_sealed_store() {
         write(&mut disk, &mut store, changes, 6);
         Ok::<(), std::convert::Infallible>(())
     });
-    let last = store.generation();
+    let mark = store.mark();
+    let last = Some(&mark);
     let (again, device) = opened(&disk, last).unwrap();
     assert_eq!(sceau_testkit::Disk::of(&device), sceau_testkit::Disk::of(&talk.bob));
-    assert_eq!((again.generation(), last), (7, 7));
+    assert_eq!((again.mark(), mark.generation()), (mark, 7));
+    assert_eq!(Mark::from_bytes(&mark.to_bytes()), mark);
     assert!(disk.values().all(|row| row.len() > Vault::OVERHEAD) && disk.len() != before);
 
     // The whole, put back: old, whichever it is.
     for (generation, backup) in (1..).zip(&backups) {
         assert_eq!(opened(backup, last).unwrap_err(), VaultError::Old { generation });
         // Where nothing is kept outside, a whole old store is whole.
-        assert!(opened(backup, 0).is_ok());
+        assert!(opened(backup, None).is_ok());
     }
     // Each row of each old store by itself: changed, or there again.
     let mut tried = 0;
@@ -94,11 +100,36 @@ fn a_device_in_a_sealed_store() {
     let mut swapped = disk.clone();
     swapped.insert(keys[1], disk[&keys[2]].clone());
     assert_eq!(opened(&swapped, last).unwrap_err(), VaultError::Rejected);
-    // A transaction that was not written changes nothing.
-    let sealed = store.seal(&talk.bob.records(), &mut talk.rng);
-    drop(sealed);
-    assert_eq!(store.generation(), last);
+    // Where an old store is known by its generation alone, a transaction that failed and was seen looks like the next.
+    let envelope = talk.from_alice(b"before the failure");
+    let mut failed = disk.clone();
+    let result = talk.bob.open(&envelope, NOW).unwrap().commit(|changes| {
+        let sealed = store.seal(changes, &mut sceau_testkit::rng(50));
+        put(&mut failed, &sealed);
+        Err::<(), &str>("the disk is full")
+    });
+    assert!(result.is_err());
+    assert_eq!(store.mark(), mark, "what was not written is nothing");
     assert!(opened(&disk, last).is_ok());
+    let (mut store, _) = opened(&disk, last).unwrap();
+    let envelope = talk.from_alice(b"after the failure");
+    let Ok(_) = talk.bob.open(&envelope, NOW).unwrap().commit(|changes| {
+        write(&mut disk, &mut store, changes, 51);
+        Ok::<(), std::convert::Infallible>(())
+    });
+    let next = store.mark();
+    assert_eq!(next.generation(), mark.generation() + 1);
+    assert!(opened(&disk, Some(&next)).is_ok());
+    assert!(opened(&failed, last).is_ok(), "it would have been the next");
+    assert_eq!(opened(&failed, Some(&next)).unwrap_err(), VaultError::Old { generation: next.generation() });
+    let mut tried = 0;
+    for (key, row) in failed.iter().filter(|(key, row)| disk.get(*key) != Some(*row)) {
+        let mut mixed = disk.clone();
+        mixed.insert(*key, row.clone());
+        assert_eq!(opened(&mixed, Some(&next)).unwrap_err(), VaultError::Incomplete);
+        tried += 1;
+    }
+    assert!(tried >= 2, "{tried}");
 }
 
 #[test]

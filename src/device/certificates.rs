@@ -16,8 +16,9 @@ impl Device {
         self.certificate.as_deref()
     }
 
-    /// Gives the device a certificate, the first or a renewed one, or takes it away. It travels, encrypted, in every
-    /// introduction, and is owed ([`Self::owed`]) to every peer that has been shown another one.
+    /// Gives the device a certificate, the first or a renewed one, or takes it away. It travels, encrypted, in
+    /// introductions to those who are shown it ([`Self::show_certificate`]), and is owed ([`Self::owed`]) to each of them that
+    /// has another one or none.
     ///
     /// # Errors
     /// [`CertificateError::Signature`] if it is another identity's; nothing has changed.

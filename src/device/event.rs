@@ -198,6 +198,8 @@ pub enum GroupEvent {
         /// SHA-256 of the ciphertext.
         name: [u8; 32],
     },
+    /// What the member named is no commit and no welcome of this group, and is wanted no more.
+    Violation,
     /// It builds on a commit that has not come. It is kept, and the missing one asked for.
     Waiting,
     /// The member's roster is another than this device's. Both are told each other's commits; if that does not mend it,

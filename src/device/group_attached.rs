@@ -2,7 +2,7 @@
 
 use crate::attachment::{self, Attachment};
 use crate::device::Device;
-use crate::device::debts::Early;
+use crate::device::debts::{Early, Waiting};
 use crate::device::event::{Event, GroupEvent, Opened};
 use crate::device::group_open::Plan;
 use crate::device::pending::{Change, Pending};
@@ -10,6 +10,7 @@ use crate::error::OpenError;
 use crate::keys::{Fingerprint, UnixTime};
 use crate::secret::guard;
 use crate::wire::roster::RosterMessage;
+use alloc::vec::Vec;
 
 impl Device {
     /// What is to be fetched for groups: names of ciphertexts, for [`Self::take_attached`].
@@ -22,11 +23,11 @@ impl Device {
     /// fetched: a commit or a welcome that was too long for a message.
     ///
     /// # Errors
-    /// [`OpenError::Unknown`] if nobody has named it, or a commit's group is not known yet; [`OpenError::Violation`] if it is
-    /// not what any of those who named it should have made. Nothing has changed.
+    /// [`OpenError::Unknown`] if nobody has named it, or a commit's group is not known yet. Nothing has changed. If it is not
+    /// what any of those who named it should have made, it is wanted no more: [`crate::device::GroupEvent::Violation`].
     pub fn take_attached(&mut self, ciphertext: &[u8], now: UnixTime) -> Result<Pending<'_, Opened>, OpenError> {
         let name = attachment::name(ciphertext);
-        let mut result = Err(OpenError::Unknown);
+        let mut wrong = Vec::new();
         // Anyone can name anything: whoever named it wrongly stands in nobody's way.
         for (from, early) in
             self.waiting.iter().flat_map(|(peer, waiting)| waiting.0.iter().map(|early| (*peer, early)))
@@ -38,10 +39,23 @@ impl Device {
                     let opened = Opened { event, notices: plan.notices };
                     return Ok(Pending::new(self, plan.changes, opened));
                 }
-                Err(error) => result = Err(error),
+                Err(OpenError::Violation(_)) => wrong.push((from, early.group)),
+                Err(_) => {}
             }
         }
-        result
+        let &(from, group) = wrong.first().ok_or(OpenError::Unknown)?;
+        // They have it fetched no more.
+        let drop_of = |(peer, waiting): (&Fingerprint, &Waiting)| {
+            let mut kept = waiting.clone();
+            kept.0.retain(|early| {
+                let named = early.elsewhere().is_some_and(|attachment| *attachment.name() == name);
+                !(named && wrong.contains(&(*peer, early.group)))
+            });
+            (kept.0.len() < waiting.0.len()).then_some(Change::Waiting(*peer, kept))
+        };
+        let plan = self.waiting.iter().filter_map(drop_of).collect();
+        let event = Event::Group { group, from, what: GroupEvent::Violation };
+        Ok(Pending::new(self, plan, Opened { event, notices: Vec::new() }))
     }
 
     fn plan_attached(

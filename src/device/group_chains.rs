@@ -40,7 +40,7 @@ impl Device {
                 let base = group.oldest_base();
                 self.owe(id, from, plan, |debt| {
                     if group.concerns(from, base) {
-                        (debt.commits_after, debt.convince) = (Some(base), group.convinces(base));
+                        debt.commits_after = Some(base);
                     } else {
                         debt.gone = true;
                     }
@@ -49,8 +49,18 @@ impl Device {
             }
             None if announced.epoch > group.epoch() => {
                 self.keep_early(from, id, PayloadKind::Announcement, bytes, plan);
-                // Also someone who is no member here: it may be a newcomer, or follow what was outvoted here.
-                self.owe(id, from, plan, |debt| debt.ask = true);
+                let (base, is_in) = (group.oldest_base(), group.member(from).is_some());
+                // Who is out may follow what was outvoted here, and is told what put it out. A newcomer is told nothing, and
+                // asked nothing: a question says where the group stands. Whoever added it brings the commit.
+                if is_in || group.concerns(from, base) {
+                    self.owe(id, from, plan, |debt| {
+                        if is_in {
+                            debt.ask = true;
+                        } else {
+                            debt.commits_after = Some(base);
+                        }
+                    });
+                }
                 GroupEvent::Waiting
             }
             Some(_) if me_in && group.member(from).is_some() => {

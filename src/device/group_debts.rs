@@ -55,7 +55,7 @@ impl Device {
                 continue;
             }
             let own = own.filter(|own| own.first || debt.welcome.is_none()).map(|own| own.chain);
-            let payment = payment(group, own, member, &mut debt, &mut cache, rng);
+            let payment = payment(group, own, self.fingerprint(), member, &mut debt, &mut cache, rng);
             match payment {
                 Payment::Message(kind, content) => {
                     let message = Outbound { kind, content };
@@ -235,6 +235,7 @@ enum Payment<'c> {
 fn payment<'c, R: CryptoRng + ?Sized>(
     group: &Group,
     own: Option<&OwnChain>,
+    me: Fingerprint,
     member: Fingerprint,
     debt: &mut Debt,
     cache: &'c mut Cache,
@@ -258,6 +259,10 @@ fn payment<'c, R: CryptoRng + ?Sized>(
     if let Some(epoch) = debt.welcome.take() {
         if epoch < group.epoch() {
             debt.commits_after = Some(epoch);
+        }
+        // Never a roster for someone who is not in it.
+        if !group.brought(me, member, epoch) {
+            return Payment::Nothing;
         }
         return match cached(welcome, epoch, group.id(), attached, rng, || group.welcome_of(epoch)) {
             Some(content) => Payment::Message(PayloadKind::Roster, content),

@@ -9,7 +9,7 @@ use crate::device::{Device, peer::Peer};
 use crate::error::OpenError;
 use crate::group::{ChainId, Group, GroupId, Received, Rival, Role};
 use crate::keys::{Fingerprint, UnixTime};
-use crate::limits::{MAX_ATTACHED_ROSTER, MAX_GROUPS, MAX_GROUPS_OF_PEER, MAX_WAITING_UNKNOWN};
+use crate::limits::{MAX_ATTACHED_ROSTER, MAX_GROUPS, MAX_GROUPS_OF_PEER, MAX_STRANGERS_OWED, MAX_WAITING_UNKNOWN};
 use crate::message::Opening;
 use crate::session::GroupContent;
 use crate::wire::attachment::Attachment;
@@ -207,11 +207,13 @@ impl Device {
         {
             return Ok(GroupEvent::Refused);
         }
+        let joined = group.epoch();
         let settled = self.settle_waiting(&mut group, now, plan);
-        // Welcomes that were owed in an earlier membership can't be told any more; that is said when they are due.
+        // Welcomes that were owed in an earlier membership can't be told any more; that is said when they are due. Those of
+        // what a better welcome undoes were into rosters that never were.
         let mut debts = self.debts.get(&id).cloned().unwrap_or_default();
         debts.0.retain(|_, debt| {
-            *debt = Debt { welcome: debt.welcome, ..Debt::default() };
+            *debt = Debt { welcome: debt.welcome.filter(|epoch| *epoch < joined), ..Debt::default() };
             debt.welcome.is_some()
         });
         self.accept_chains(id, settled, now, true, &mut debts, plan);
@@ -361,6 +363,15 @@ impl Device {
         change: impl FnOnce(&mut crate::device::debts::Debt),
     ) {
         let mut debts = self.debts.get(&group).cloned().unwrap_or_default();
+        if !debts.0.contains_key(&member)
+            && self.groups.get(&group).is_some_and(|group| {
+                let is_stranger = |name: &Fingerprint| !group.concerns(*name, group.oldest_base());
+                is_stranger(&member) && debts.0.keys().filter(|name| is_stranger(name)).count() >= MAX_STRANGERS_OWED
+            })
+        {
+            // Strangers stand in no member's way.
+            return;
+        }
         debts.owe(member, change);
         plan.changes.push(Change::Debts(group, debts));
         plan.notices.push(Notice::GroupOwed(group));

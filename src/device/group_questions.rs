@@ -38,10 +38,10 @@ impl Device {
                 Some(base) if base < group.epoch() && group.concerns(from, base) => {
                     // Another branch, or one that is longer: then this device has something to learn.
                     let elsewhere = base < epoch;
-                    let convince = group.convinces(base).filter(|_| elsewhere);
+                    // Whoever is out and follows another branch shows it first: a hash is soon invented.
                     let ask = elsewhere && epoch > group.epoch() && group.member(from).is_some();
                     self.owe(id, from, &mut plan, |debt| {
-                        (debt.commits_after, debt.convince) = (Some(base), convince);
+                        debt.commits_after = Some(base);
                         debt.ask |= ask;
                     });
                     GroupEvent::CommitsWanted

@@ -181,12 +181,27 @@ impl Device {
         let known = self.peer_to_seal(peer)?;
         let padding = self.policy.padding;
         padding.sealed_len(message.content.len()).ok_or(SealError::TooLong)?;
-        if let Some((id, held)) = self.best_session(peer) {
-            let sealed = held.session.plan_seal(message, padding, rng)?;
-            return Ok((Vec::from([Change::Seal(*id, sealed.step)]), sealed.envelope));
-        }
         // What people write; not what a group or a device asks for.
         let by_people = matches!(message.kind, PayloadKind::Application | PayloadKind::Attachment);
+        if let Some((id, held)) = self.best_session(peer) {
+            let shows_now = by_people && known.added && !known.shown;
+            // An introduction without the certificate may have been refused for that, and with it all that follows.
+            let again = (known.shown || shows_now)
+                && known.told.is_none()
+                && self.good_certificate(now).is_some()
+                && !held.session.is_answered()
+                && known.bundle().is_some_and(|bundle| bundle.at(now).is_some());
+            if !again {
+                let sealed = held.session.plan_seal(message, padding, rng)?;
+                let mut plan = Vec::from([Change::Seal(*id, sealed.step)]);
+                if shows_now {
+                    let mut known = known.clone();
+                    known.shown = true;
+                    plan.push(Change::Peer(peer, Some(Box::new(known))));
+                }
+                return Ok((plan, sealed.envelope));
+            }
+        }
         let (mut session, peer_change) = self.introduce(known.clone(), by_people, now, rng)?;
         let mut sealed = session.plan_seal(message, padding, rng)?;
         session.swap_seal(&mut sealed.step);
@@ -211,8 +226,10 @@ impl Device {
         let certificate = self.good_certificate(now).filter(|_| show);
         let session = Session::initiate(&self.identity, certificate, &bundle, now.0.max(above), rng)?;
         peer.use_bundle();
+        // Without one, it is owed as soon as there is one.
+        peer.shown = show;
         if let Some(certificate) = certificate {
-            (peer.shown, peer.told) = (true, Some(certificate.id()));
+            peer.told = Some(certificate.id());
         }
         Ok((session, Change::Peer(fingerprint, Some(Box::new(peer)))))
     }

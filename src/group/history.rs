@@ -100,6 +100,13 @@ impl Group {
         self.member(peer).is_some() || self.commits_after(after).any(|(_, commit)| commit.removes(peer))
     }
 
+    /// Whether the commit that began an epoch is this signer's and brought the member in.
+    pub(crate) fn brought(&self, signer: Fingerprint, member: Fingerprint, epoch: u64) -> bool {
+        let place = epoch.checked_sub(self.oldest_base().saturating_add(1));
+        let step = place.and_then(|place| self.steps.get(usize::try_from(place).ok()?));
+        step.is_some_and(|step| step.commit.signer == signer && step.members.get(&member).is_some_and(Option::is_none))
+    }
+
     /// The welcome that belongs to the commit that began an epoch, as long as it can be undone.
     pub(crate) fn welcome_of(&self, epoch: u64) -> Option<RosterMessage> {
         let mut then = self.clone();

@@ -170,6 +170,6 @@ def open_image(key, name, least, sealed):
     return generation, plain[32:]
 
 
-def manifest(generations):
-    """generations: {17-byte key: generation}; the image under key 0*17."""
-    return H("MAN", u32(len(generations)) + b"".join(key + u64(generations[key]) for key in sorted(generations)))
+def manifest(rows):
+    """rows: {17-byte key: sealed image}; the image under key 0*17."""
+    return H("MAN", u32(len(rows)) + b"".join(key + hashlib.sha256(rows[key]).digest() for key in sorted(rows)))

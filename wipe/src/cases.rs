@@ -412,7 +412,7 @@ fn sealed_store() {
         });
     }
     operation("open a sealed store");
-    let (again, records) = SealedStore::open(key, &disk, store.generation()).expect("whole");
+    let (again, records) = SealedStore::open(key, &disk, Some(&store.mark())).expect("whole");
     operation("restore a device from it");
     let restored = Device::restore(records.iter().map(|(key, image)| (*key, image.expose()))).expect("whole");
     assert_eq!(restored.fingerprint(), world.names[0]);
