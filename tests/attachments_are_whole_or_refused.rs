@@ -13,6 +13,7 @@
 
 use sceau::attachment::{self, Attachment, AttachmentOpener, AttachmentSealer, CHUNK_LEN};
 use sceau::error::{AttachmentError, SealError};
+use sceau::limits::MAX_ATTACHMENT;
 use sceau::{Device, Event};
 use sceau_testkit::talk::{NOW, Talk, done};
 use sceau_testkit::{Crowd, rng};
@@ -176,4 +177,21 @@ fn attachments_with_notes_to_a_peer_and_to_a_group() {
         let Event::GroupAttachment { from: by, attachment, note, .. } = opened.event else { panic!() };
         assert_eq!((by, &attachment, &note[..]), (from, &key, &b"cat.jpg"[..]));
     }
+}
+
+/// What opens a ciphertext is one value: another key, length or name is another one, and no length is too long that could
+/// be sealed.
+#[test]
+fn what_opens_them_is_compared_whole_and_bounded() {
+    let (key, _) = attachment::seal(b"text", &mut rng(9)).unwrap();
+    let image = key.to_state().expose().to_vec();
+    for byte in [1, 32, 40, 41, 72] {
+        let mut changed = image.clone();
+        changed[byte] ^= 1;
+        assert_ne!(Attachment::from_state(&changed).unwrap(), key, "byte {byte}");
+    }
+    let of_len = |len: u64| Attachment::from_state(&[&image[..33], &len.to_be_bytes(), &image[41..]].concat());
+    assert_eq!(of_len(MAX_ATTACHMENT).unwrap().content_len(), MAX_ATTACHMENT);
+    assert!(AttachmentSealer::new(MAX_ATTACHMENT, &mut rng(9)).is_ok());
+    assert!(of_len(MAX_ATTACHMENT + 1).is_err());
 }

@@ -15,7 +15,9 @@ use sceau::certificate::{
     Address, Certificate, CertificateDemand, CertificatePolicy, CertificateState, IssuerKeyPair, RootKeyPair,
 };
 use sceau::error::{CertificateError, OpenError};
-use sceau::{Device, Event, IdentityKey, IdentityKeyPair, Notice, Opened, Policy, UnixTime};
+use sceau::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
+use sceau::session::Session;
+use sceau::{Device, Envelope, Event, IdentityKey, IdentityKeyPair, Notice, Opened, Padding, Policy, UnixTime};
 use sceau_testkit::talk::{NOW, Talk, done, state};
 use sceau_testkit::{Disk, rng};
 
@@ -90,6 +92,8 @@ fn chains_of_trust() {
     other.revoked.push(authority.issuer.public().id());
     assert_eq!(check(&other, NOW), Err(CertificateError::Revoked));
     // The issuer's own time ends the certificate's.
+    let issuers = authority.root.certify(authority.issuer.public(), NOW.plus(90 * DAY));
+    assert_eq!((issuers.issuer(), issuers.not_after()), (authority.issuer.public(), NOW.plus(90 * DAY)));
     let long = authority.certify(alice.public(), b"alice", NOW.plus(900 * DAY));
     assert_eq!(long.not_after(), NOW.plus(90 * DAY));
     assert_eq!(policy.check(&long, alice.public(), NOW.plus(91 * DAY)), Err(CertificateError::Expired));
@@ -453,4 +457,23 @@ fn what_is_remembered_is_no_better_than_what_is_shown() {
     assert_eq!(talk.bob.open(&anew, NOW).unwrap_err(), refused);
     talk.bob.set_policy(Policy::default());
     assert_eq!(state(&talk), CertificateState::None);
+}
+
+/// Without a device: an introduction hands over what its author shows, unchecked.
+#[test]
+fn accepted_introduction_shows_the_certificate() {
+    let (mut rng, lifetimes) = (rng(20), PreKeyLifetimes::default());
+    let authority = Authority::new(&mut rng);
+    let [alice, bob] = [(); 2].map(|()| IdentityKeyPair::generate(&mut rng));
+    let certificate = authority.certify(alice.public(), b"alice", NOW.plus(7 * DAY));
+    let mut prekeys = PreKeyStore::new();
+    let mut upload = prekeys.publish(&bob, 2, Rotation::IfDue, &lifetimes, NOW, &mut rng).unwrap();
+    for shown in [None, Some(&certificate)] {
+        let bundle = VerifiedPreKeyBundle::verify(upload.take_bundle(), NOW).unwrap();
+        let mut session = Session::initiate(&alice, shown, &bundle, 1, &mut rng).unwrap();
+        let bytes = session.seal(b"hello", Padding::default(), &mut rng).unwrap();
+        let envelope = Envelope::parse(&bytes).unwrap();
+        let accepted = Session::accept(&bob, &prekeys, &envelope, &lifetimes, NOW).unwrap();
+        assert_eq!(accepted.certificate(), shown);
+    }
 }

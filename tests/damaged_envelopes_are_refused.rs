@@ -13,7 +13,8 @@
 )]
 
 use sceau::Device;
-use sceau::error::OpenError;
+use sceau::error::{DecodeError, OpenError};
+use sceau::limits::MAX_SEALED_LEN;
 use sceau_testkit::Talk;
 use sceau_testkit::talk::{NOW, done, state};
 
@@ -113,4 +114,15 @@ fn reflected_envelopes() {
     talk.bob_reads(&introduction).unwrap();
     let reply = talk.from_bob(b"text");
     assert_eq!(refused(&mut talk.bob, &reply), OpenError::Unknown);
+}
+
+/// Longer than any envelope, of a length that padding could have: said to be too long.
+#[test]
+fn longest_envelope_and_one_that_is_too_long() {
+    let sealed = |len: usize| [vec![1, 2], vec![0; len - 2]].concat();
+    assert!(sceau::Envelope::parse(&sealed(MAX_SEALED_LEN)).is_ok());
+    for len in [MAX_SEALED_LEN + 1, MAX_SEALED_LEN + MAX_SEALED_LEN / 32, 2 * MAX_SEALED_LEN] {
+        assert_eq!(sceau::Envelope::parse(&sealed(len)).err(), Some(DecodeError::TooLong));
+    }
+    assert_eq!(sceau::Envelope::parse(&sealed(MAX_SEALED_LEN - 1)).err(), Some(DecodeError::Invalid));
 }

@@ -10,8 +10,9 @@
 )]
 
 use sceau::error::{OpenError, PreKeyError, SealError};
-use sceau::prekey::Rotation;
-use sceau::{Device, Event, Notice, PreKeyUpload, UnixTime};
+use sceau::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
+use sceau::session::Session;
+use sceau::{Device, Envelope, Event, IdentityKeyPair, Notice, Padding, PreKeyUpload, UnixTime};
 use sceau_testkit::Talk;
 use sceau_testkit::talk::{NOW, content, done};
 
@@ -222,4 +223,36 @@ fn expired_one_time_prekey_is_left_out() {
     let envelope = done(talk.alice.seal(talk.to_bob, b"x", later, &mut talk.rng).unwrap());
     assert!(!talk.alice.peer(talk.to_bob).unwrap().session.unwrap().one_time_prekey);
     assert_eq!(content(done(talk.bob.open(&envelope, later).unwrap())), b"x");
+}
+
+#[test]
+fn bundles_tell_whether_they_hold_a_one_time_prekey() {
+    let mut talk = Talk::new(13);
+    let mut upload = done(talk.bob.publish_prekeys(1, NOW, &mut talk.rng).unwrap());
+    assert!(upload.take_bundle().has_one_time());
+    assert!(!upload.take_bundle().has_one_time());
+}
+
+/// Without a device: what was accepted is settled once, whatever happened meanwhile.
+#[test]
+fn accepted_introductions_are_settled_once() {
+    let (mut rng, lifetimes) = (sceau_testkit::rng(14), PreKeyLifetimes::default());
+    let [alice, bob, carol] = [(); 3].map(|()| IdentityKeyPair::generate(&mut rng));
+    let mut prekeys = PreKeyStore::new();
+    let mut upload = prekeys.publish(&bob, 1, Rotation::IfDue, &lifetimes, NOW, &mut rng).unwrap();
+    let bundle = VerifiedPreKeyBundle::verify(upload.take_bundle(), NOW).unwrap();
+    let introductions = [&alice, &carol].map(|person| {
+        let mut session = Session::initiate(person, None, &bundle, 1, &mut rng).unwrap();
+        session.seal(b"hello", Padding::default(), &mut rng).unwrap()
+    });
+    let accept = |prekeys: &PreKeyStore, bytes: &[u8]| {
+        Session::accept(&bob, prekeys, &Envelope::parse(bytes).unwrap(), &lifetimes, NOW).unwrap()
+    };
+    let [first, same, other] = [0, 0, 1].map(|which: usize| accept(&prekeys, &introductions[which]));
+    assert_eq!(first.session().peer_fingerprint(), alice.fingerprint());
+    first.settle(&mut prekeys).unwrap();
+    assert_eq!((prekeys.one_time_left(), prekeys.introductions()), (0, 1));
+    assert_eq!(same.settle(&mut prekeys).err(), Some(OpenError::Replayed));
+    assert_eq!(other.settle(&mut prekeys).err(), Some(OpenError::PreKeyGone));
+    assert_eq!((prekeys.one_time_left(), prekeys.introductions()), (0, 1));
 }

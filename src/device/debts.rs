@@ -225,6 +225,8 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::Signature;
+    use crate::wire::roster::RosterChange;
     use alloc::vec;
 
     fn early(kind: PayloadKind, group: u8, content: u8) -> Early {
@@ -252,6 +254,92 @@ mod tests {
         assert_eq!(out.len(), waiting.state_len());
         let restored = Reader::whole(&out, Waiting::read).unwrap();
         assert_eq!(restored.0.len(), waiting.0.len());
+    }
+
+    #[test]
+    fn waiting_bytes_are_bounded_and_a_full_load_stays() {
+        let of_len = |content: u8, len: usize| {
+            let kind = PayloadKind::Roster;
+            Early { group: GroupId::from_bytes([1; 32]), kind, bytes: guard(vec![content; len]) }
+        };
+        let mut waiting = Waiting::default();
+        waiting.keep(of_len(1, MAX_WAITING_BYTES / 2));
+        waiting.keep(of_len(2, MAX_WAITING_BYTES / 2));
+        assert_eq!(waiting.0.len(), 2);
+        waiting.keep(of_len(3, 1));
+        assert_eq!(waiting.0.iter().map(|kept| kept.bytes[0]).collect::<Vec<_>>(), [2, 3]);
+        waiting.keep(of_len(4, MAX_WAITING_BYTES + 1));
+        assert_eq!(waiting.0.iter().map(|kept| kept.bytes[0]).collect::<Vec<_>>(), [4], "the newest stays");
+        assert!(waiting.concerns(GroupId::from_bytes([1; 32])) && !waiting.concerns(GroupId::from_bytes([2; 32])));
+    }
+
+    #[test]
+    fn only_a_groups_commits_extend_its_hashes() {
+        let (group, other) = (GroupId::from_bytes([1; 32]), GroupId::from_bytes([2; 32]));
+        let extends = |kind, first: u8, within| {
+            let bytes = guard([&[first][..], &[1; 32], &[7; 32], &[0; 5]].concat());
+            Early { group: within, kind, bytes }.extends(group)
+        };
+        assert_eq!(extends(PayloadKind::Roster, 1, group), Some([7; 32]));
+        assert_eq!(extends(PayloadKind::Announcement, 1, group), None);
+        assert_eq!(extends(PayloadKind::Roster, 1, other), None);
+        assert_eq!(extends(PayloadKind::Roster, 2, group), None);
+        assert_eq!(extends(PayloadKind::Roster, 3, group), None);
+    }
+
+    #[test]
+    fn images_of_what_waits_are_refused_unless_all_of_it_would_wait() {
+        let entry = |content: u8| [&[1; 32][..], &[4, 0, 0, 0, 1, content]].concat();
+        let read = |count: u8, entries: &[Vec<u8>]| {
+            Reader::whole(&[vec![0, 0, 0, count], entries.concat()].concat(), Waiting::read).is_ok()
+        };
+        assert!(read(2, &[entry(1), entry(2)]));
+        assert!(!read(0, &[]), "nothing has no image");
+        assert!(!read(2, &[entry(1), entry(1)]), "the same twice");
+    }
+
+    #[test]
+    fn commits_wait_for_their_group_alone() {
+        let (group, other) = (GroupId::from_bytes([1; 32]), GroupId::from_bytes([2; 32]));
+        let commit = |extends| RosterCommit {
+            extends: [extends; 32],
+            signer: Fingerprint::from_bytes([3; 32]),
+            changes: vec![RosterChange::Leave],
+            signature: Signature([4; 64]),
+        };
+        let mut waiting = Waiting::default();
+        for (id, extends) in [(group, 1), (other, 2), (group, 3)] {
+            let bytes = guard(RosterMessage::Commit(id, commit(extends)).encode());
+            waiting.keep(Early { group: id, kind: PayloadKind::Roster, bytes: bytes.clone() });
+            waiting.keep(Early { group: id, kind: PayloadKind::Announcement, bytes });
+        }
+        assert_eq!(waiting.commits(group), [commit(1), commit(3)]);
+        assert_eq!(waiting.commits(other), [commit(2)]);
+    }
+
+    #[test]
+    fn debts_out_of_order_doubled_or_empty_are_refused() {
+        let entry = |member: u8, ask: u8| [&[member; 32][..], &[0; 27], &[ask, 0, 0, 0]].concat();
+        let read = |entries: &[Vec<u8>]| {
+            let count = u8::try_from(entries.len()).unwrap();
+            Reader::whole(&[vec![0, 0, 0, count], entries.concat()].concat(), Debts::read).is_ok()
+        };
+        assert!(read(&[entry(1, 1), entry(2, 1)]));
+        assert!(!read(&[entry(2, 1), entry(1, 1)]), "descending");
+        assert!(!read(&[entry(1, 1), entry(1, 1)]), "one member twice");
+        assert!(!read(&[entry(1, 0)]), "no debt");
+        assert!(!read(&[]), "nothing has no image");
+    }
+
+    #[test]
+    fn debts_are_never_more_than_an_image_can_hold() {
+        let mut debts = Debts::default();
+        for number in 0..=Debts::MAX {
+            let mut name = [0; 32];
+            name[..8].copy_from_slice(&number.to_be_bytes());
+            debts.owe(Fingerprint::from_bytes(name), |debt| debt.ask = true);
+        }
+        assert_eq!(debts.0.len(), Debts::MAX);
     }
 
     #[test]

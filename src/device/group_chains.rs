@@ -49,18 +49,17 @@ impl Device {
             }
             None if announced.epoch > group.epoch() => {
                 self.keep_early(from, id, PayloadKind::Announcement, bytes, plan);
-                let (base, is_in) = (group.oldest_base(), group.member(from).is_some());
-                // Who is out may follow what was outvoted here, and is told what put it out. A newcomer is told nothing, and
-                // asked nothing: a question says where the group stands. Whoever added it brings the commit.
-                if is_in || group.concerns(from, base) {
-                    self.owe(id, from, plan, |debt| {
-                        if is_in {
-                            debt.ask = true;
-                        } else {
-                            debt.commits_after = Some(base);
-                        }
-                    });
-                }
+                let base = group.oldest_base();
+                // Who was put out lately is told so, and asked nothing: a question says where the group stands. Others who are
+                // no members here are asked: they may be newcomers, or follow what was outvoted here.
+                let was_put_out = group.member(from).is_none() && group.concerns(from, base);
+                self.owe(id, from, plan, |debt| {
+                    if was_put_out {
+                        debt.commits_after = Some(base);
+                    } else {
+                        debt.ask = true;
+                    }
+                });
                 GroupEvent::Waiting
             }
             Some(_) if me_in && group.member(from).is_some() => {

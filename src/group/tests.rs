@@ -4,13 +4,15 @@ use super::*;
 use crate::codec::Write;
 use crate::crypto::sign::SignPrivate;
 use crate::error::{GroupError, OpenError};
+use crate::group::branch::Rival;
 use crate::group::chain::OwnChain;
 use crate::keys::{Fingerprint, UnixTime};
+use crate::limits::MAX_CHAIN_LEN;
 use crate::message::Opening;
 use crate::message::Outbound;
 use crate::padding::Padding;
 use crate::wire::envelope::Envelope;
-use crate::wire::roster::Announcement;
+use crate::wire::roster::{Announcement, RosterMessage};
 use crate::{GroupId, IdentityKeyPair};
 use alloc::vec::Vec;
 use chacha20::ChaCha20Rng;
@@ -86,6 +88,20 @@ fn another_roster_is_another_key_context() {
     let differs = OpenError::RosterDiffers(chains.group, chains.alice);
     assert_eq!(open(&mut bob, &envelope, [8; 32]), Err(differs));
     assert_eq!(open(&mut bob, &envelope, TH).unwrap(), b"text");
+}
+
+/// A chain can be announced up to its end, and not beyond.
+#[test]
+fn announced_positions_are_bounded() {
+    let chains = Chains::new();
+    for (n, good) in [(MAX_CHAIN_LEN - 1, true), (MAX_CHAIN_LEN, true), (MAX_CHAIN_LEN + 1, false), (u32::MAX, false)] {
+        let mut announcement = chains.announcement();
+        announcement.n = n;
+        let mut bytes = Vec::new();
+        announcement.write(&mut bytes);
+        let read = crate::codec::Reader::whole(&bytes, Announcement::read);
+        assert_eq!(read.is_ok_and(|read| read.n == n), good, "{n}");
+    }
 }
 
 /// Mallory, a member, announces Alice's chain as her own: other tags, other keys, nothing opens.
@@ -336,6 +352,106 @@ fn nobody_undoes_what_someone_more_senior_has_done_since() {
     let mut misled = revenge.clone();
     assert_eq!(misled.receive(&left, &[&removed], NOW), Ok(Received::Superseded(1)));
     assert_eq!(misled.transcript(), honest.transcript());
+}
+
+/// Between two who became admins at once a hash decides that neither can choose: whatever they commit, the same one wins.
+#[test]
+fn equals_can_not_choose_who_wins() {
+    let Founders { people: [alice, bob, carol, dave], mut group } = founders();
+    let both = [bob.fingerprint(), carol.fingerprint()];
+    let demoted = [RosterChange::SetRole(both[0], Role::Member), RosterChange::Add(*dave.public(), Role::Member)];
+    group.commit(&alice, &demoted, NOW).unwrap();
+    group.commit(&alice, &both.map(|name| RosterChange::SetRole(name, Role::Admin)), NOW).unwrap();
+    let policy = |max_messages| RosterChange::SetPolicy(GroupPolicy { max_messages, max_age: 1 });
+    let mut outcomes = Vec::new();
+    for i in 1..=6 {
+        for j in 1..=6 {
+            let (mut ours, mut theirs) = (group.clone(), group.clone());
+            ours.commit(&bob, &[policy(i)], NOW).unwrap();
+            let commit = theirs.commit(&carol, &[policy(100 + j)], NOW).unwrap().commit;
+            outcomes.push(ours.receive(&commit, &[], NOW).unwrap());
+        }
+    }
+    assert!(matches!(outcomes[0], Received::Superseded(1) | Received::Outvoted));
+    assert!(outcomes.iter().all(|outcome| *outcome == outcomes[0]), "{outcomes:?}");
+}
+
+/// The end of a better branch comes last, with all of it that came before: it is followed, and said so.
+#[test]
+fn long_branch_is_followed_when_its_end_comes() {
+    let Founders { people: [alice, bob, ..], group } = founders();
+    let policy = |max_messages| RosterChange::SetPolicy(GroupPolicy { max_messages, max_age: 1 });
+    let (mut ours, mut theirs) = (group.clone(), group);
+    ours.commit(&bob, &[policy(1)], NOW).unwrap();
+    let branch = [2, 3, 4].map(|i| theirs.commit(&alice, &[policy(i)], NOW).unwrap().commit);
+    let received = ours.receive(&branch[2], &[&branch[0], &branch[1]], NOW);
+    assert_eq!((received, ours.transcript()), (Ok(Received::Superseded(1)), theirs.transcript()));
+}
+
+/// Two branches begin with one commit of the most senior admin: what is built on it decides, not that commit.
+#[test]
+fn common_beginning_speaks_for_neither_branch() {
+    let Founders { people: [alice, bob, ..], group } = founders();
+    let policy = |max_messages| RosterChange::SetPolicy(GroupPolicy { max_messages, max_age: 1 });
+    let mut ours = group;
+    let common = ours.commit(&alice, &[policy(1)], NOW).unwrap().commit;
+    let mut theirs = ours.clone();
+    ours.commit(&alice, &[policy(2)], NOW).unwrap();
+    let [first, end] = [3, 4].map(|i| theirs.commit(&bob, &[policy(i)], NOW).unwrap().commit);
+    let before = ours.clone();
+    assert_eq!(ours.receive(&end, &[&common, &first], NOW), Ok(Received::Outvoted));
+    assert_eq!(ours, before);
+}
+
+/// Dave is welcomed twice into one roster: the better welcome is the more senior signer's; what that one changed besides
+/// is no contradiction, what it says of the time before is.
+#[test]
+fn second_welcome_is_compared_with_the_first() {
+    let Founders { people: [alice, bob, carol, dave], group } = founders();
+    let add = RosterChange::Add(*dave.public(), Role::Member);
+    let welcome = |signer: &IdentityKeyPair, changes: &[RosterChange]| {
+        group.clone().commit(signer, changes, NOW).unwrap().welcome
+    };
+    let join = |welcome: &[u8], bringer: &IdentityKeyPair| {
+        Group::join(dave.public(), welcome, bringer.fingerprint(), NOW).unwrap()
+    };
+    let [b, c] = [&bob, &carol].map(IdentityKeyPair::fingerprint);
+    let of_bob = join(&welcome(&bob, &[add]), &bob);
+    assert_eq!(of_bob.compare_welcome(&of_bob), Some(Rival::Worse), "no better than itself");
+    for change in [None, Some(RosterChange::SetRole(b, Role::Member)), Some(RosterChange::SetRole(c, Role::Admin))] {
+        let changes: Vec<_> = [add].into_iter().chain(change).collect();
+        let of_alice = join(&welcome(&alice, &changes), &alice);
+        assert_eq!(of_bob.compare_welcome(&of_alice), Some(Rival::Better), "{change:?}");
+        assert_eq!(of_alice.compare_welcome(&of_bob), Some(Rival::Worse), "{change:?}");
+    }
+    // Bob says that he has been an admin from the beginning.
+    let Ok(RosterMessage::Welcome(commit, mut roster)) = RosterMessage::decode(&welcome(&bob, &[add])) else {
+        panic!()
+    };
+    roster.members.get_mut(&b).unwrap().admin_since = 0;
+    let forged = join(&RosterMessage::Welcome(commit, roster).encode(), &bob);
+    let of_alice = join(&welcome(&alice, &[add]), &alice);
+    assert_eq!(of_alice.compare_welcome(&forged), Some(Rival::Forged));
+}
+
+/// A newcomer knows the epoch that it came into and the hash of the one before, and nothing else of the past.
+#[test]
+fn what_a_newcomer_knows() {
+    let Founders { people: [alice, _, _, dave], mut group } = founders();
+    let before = (group.epoch(), group.transcript());
+    let welcome = group.commit(&alice, &[RosterChange::Add(*dave.public(), Role::Member)], NOW).unwrap().welcome;
+    let mut daves = Group::join(dave.public(), &welcome, alice.fingerprint(), NOW).unwrap();
+    assert!(daves.is_new() && !group.is_new());
+    for theirs in [&daves, &group] {
+        assert!(theirs.knows(before.1) && theirs.knows(group.transcript()) && !theirs.knows([9; 32]));
+        assert_eq!(theirs.parting(before.0, &[before.1]), Some(before.0));
+        assert_eq!(theirs.parting(before.0, &[[9; 32]]), None);
+        assert_eq!(theirs.parting(before.0 + 1, &[[9; 32], before.1]), Some(before.0));
+        assert_eq!(theirs.parting(before.0 + 1, &[before.1, [9; 32]]), None, "a hash of another epoch");
+    }
+    let policy = RosterChange::SetPolicy(GroupPolicy { max_messages: 5, max_age: 1 });
+    daves.receive(&group.commit(&alice, &[policy], NOW).unwrap().commit, &[], NOW).unwrap();
+    assert!(!daves.is_new());
 }
 
 /// Trees of commits by everyone who may: whoever has heard of all of them, in whatever order, follows the same branch.

@@ -158,13 +158,18 @@ mod tests {
     use alloc::vec::Vec;
 
     #[derive(Default)]
-    struct Set(alloc::collections::BTreeSet<Tag>);
+    struct Set {
+        tags: alloc::collections::BTreeSet<Tag>,
+        told: usize,
+    }
     impl TagSink for Set {
         fn add(&mut self, tag: Tag, _: TagSource) {
-            assert!(self.0.insert(tag));
+            assert!(self.tags.insert(tag));
+            self.told += 1;
         }
         fn remove(&mut self, tag: Tag, _: TagSource) {
-            assert!(self.0.remove(&tag));
+            assert!(self.tags.remove(&tag));
+            self.told += 1;
         }
     }
 
@@ -172,11 +177,16 @@ mod tests {
     fn window_covers_what_it_is_asked_to_and_tells_the_difference() {
         let keys = ChainKeys::derive(&[1; 32], &[2; 32]);
         let (mut window, mut sink) = (TagWindow::default(), Set::default());
+        let mut before = 0..0;
         for range in [0..8, 0..20, 10..90, 5..60, 70_000..70_010, 3..4, 3..3, 0..8] {
+            sink.told = 0;
             window.cover(&range, &keys, &mut sink);
             let expected: Vec<Tag> = range.clone().map(|n| keys.tag(n)).collect();
             assert_eq!(window.tags().copied().collect::<Vec<_>>(), expected);
-            assert_eq!(sink.0, expected.iter().copied().collect());
+            assert_eq!(sink.tags, expected.iter().copied().collect());
+            let kept = range.clone().filter(|n| before.contains(n)).count();
+            assert_eq!(sink.told, before.len() + range.len() - 2 * kept, "what stays is not told again");
+            before = range.clone();
             for n in range {
                 assert_eq!(window.find(&keys.tag(n)), Some(n));
             }

@@ -266,3 +266,103 @@ impl SkippedKeys {
         self.entries.values().all(|entry| self.chain(entry.chain).is_some_and(|keys| check(entry.chain, entry, keys)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    const CONTEXT: [u8; 32] = [4; 32];
+
+    fn key(chain: u64, n: u32) -> SkippedKey {
+        let tag = ChainKeys::derive(&[u8::try_from(chain).unwrap(); 32], &CONTEXT).tag(n);
+        SkippedKey { tag, chain, n, key: Secret::new(&[9; 32]) }
+    }
+
+    /// Chains, each with a header secret; keys, each with place, chain and position.
+    fn block(chains: &[(u64, u8)], keys: &[(u8, u64, u32)]) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.u8(u8::try_from(chains.len()).unwrap());
+        for (number, secret) in chains {
+            out.u64(*number);
+            out.bytes(&[*secret; 32]);
+        }
+        out.u8(u8::try_from(keys.len()).unwrap());
+        for (place, chain, n) in keys {
+            out.u8(*place);
+            out.u64(*chain);
+            out.u32(*n);
+            out.bytes(&[9; 32]);
+        }
+        out
+    }
+
+    fn read(into: &mut SkippedKeys, number: u64, bytes: &[u8]) -> bool {
+        Reader::whole(bytes, |reader| into.read_block(number, &CONTEXT, reader)).is_ok()
+    }
+
+    #[test]
+    fn blocks_come_back_as_they_were() {
+        let mut kept = SkippedKeys::default();
+        let keys = (0..70).map(|n| key(1, n)).chain([key(2, 0)]).collect();
+        let chains = [1, 2].map(|chain| (u64::from(chain), ChainKeys::derive(&[chain; 32], &CONTEXT)));
+        kept.swap(&mut kept.plan(keys, Vec::from(chains), 0), &mut ());
+        let mut restored = SkippedKeys::expecting(kept.len());
+        for number in [0, 1] {
+            let mut out = crate::state::image(4_096);
+            kept.write_block(number, &mut out);
+            assert!(!restored.is_complete());
+            assert!(read(&mut restored, number, &out));
+            let mut again = crate::state::image(4_096);
+            restored.write_block(number, &mut again);
+            assert_eq!(out, again);
+        }
+        assert!(restored.is_complete());
+        assert_eq!(restored.blocks().collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[test]
+    fn blocks_that_nobody_writes_are_refused() {
+        let good = || (vec![(1, 1), (2, 2)], vec![(0, 1, 5), (63, 2, MAX_CHAIN_LEN - 1)]);
+        type Case = (&'static str, Vec<(u64, u8)>, Vec<(u8, u64, u32)>);
+        let cases: [Case; 9] = [
+            ("chains descend", vec![(2, 2), (1, 1)], good().1),
+            ("a chain twice", vec![(1, 1), (1, 1), (2, 2)], good().1),
+            ("a chain without keys", vec![(1, 1), (2, 2), (3, 3)], good().1),
+            ("a key without its chain", vec![(1, 1)], good().1),
+            ("no key", vec![], vec![]),
+            ("places descend", good().0, vec![(5, 1, 5), (4, 2, 6)]),
+            ("a place twice", good().0, vec![(5, 1, 5), (5, 2, 6)]),
+            ("a place beyond the block", good().0, vec![(0, 1, 5), (64, 2, 6)]),
+            ("a position beyond the chain", good().0, vec![(0, 1, 5), (1, 2, MAX_CHAIN_LEN)]),
+        ];
+        let (chains, keys) = good();
+        assert!(read(&mut SkippedKeys::default(), 0, &block(&chains, &keys)));
+        for (what, chains, keys) in cases {
+            assert!(!read(&mut SkippedKeys::default(), 0, &block(&chains, &keys)), "{what}");
+        }
+        let far = u64::MAX / 2 / SKIPPED_PER_BLOCK;
+        assert!(read(&mut SkippedKeys::default(), far, &block(&chains, &keys)));
+        for number in [far + 1, u64::MAX / SKIPPED_PER_BLOCK + 1] {
+            assert!(!read(&mut SkippedKeys::default(), number, &block(&chains, &keys)), "numbers would run out");
+        }
+    }
+
+    #[test]
+    fn blocks_agree_on_chains_and_hold_no_key_twice_and_no_more_than_is_kept() {
+        let mut kept = SkippedKeys::default();
+        assert!(read(&mut kept, 0, &block(&[(1, 1)], &[(0, 1, 5)])));
+        assert!(!read(&mut kept, 1, &block(&[(1, 2)], &[(0, 1, 6)])), "another secret of one chain");
+        assert!(read(&mut kept, 2, &block(&[(1, 1)], &[(0, 1, 7)])));
+        assert!(!read(&mut kept, 3, &block(&[(1, 1)], &[(0, 1, 5)])), "a key twice");
+        let mut full = SkippedKeys::default();
+        let mut blocks = (0..u32::try_from(MAX_SKIPPED).unwrap()).collect::<Vec<_>>();
+        blocks.push(u32::MAX / 4);
+        for (number, positions) in (0..).zip(blocks.chunks(50)) {
+            let keys: Vec<_> = (0..).zip(positions).map(|(place, n)| (place, 1, *n)).collect();
+            let good = read(&mut full, number, &block(&[(1, 1)], &keys));
+            assert_eq!(good, full.len() <= MAX_SKIPPED);
+        }
+        assert_eq!(full.len(), MAX_SKIPPED + 1);
+    }
+}

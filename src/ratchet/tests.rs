@@ -2,15 +2,18 @@
 
 use crate::crypto::count::calls;
 use crate::error::OpenError;
+use crate::limits::{MAX_CHAIN_LEN, MAX_JUMP};
 use crate::message::Opening;
 use crate::padding::Padding;
-use crate::ratchet::{TagSink, TagSource};
-use crate::session::testing::Pair;
+use crate::ratchet::{ReceiveError, TagSink, TagSource, check_jump};
+use crate::session::testing::{Pair, forge};
 use crate::session::{Content, Session};
 use crate::wire::payload::PayloadKind;
 use crate::{Envelope, Tag};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+use chacha20::ChaCha20Rng;
+
 #[test]
 fn damaged_or_forged_envelope_costs_no_dh_no_kem_and_no_chain_step() {
     let mut pair = Pair::answered();
@@ -34,6 +37,68 @@ fn damaged_or_forged_envelope_costs_no_dh_no_kem_and_no_chain_step() {
         let before = calls();
         let again = pair.bob.open(&Envelope::parse(&genuine).unwrap());
         assert_eq!((again, calls() - before), (Err(OpenError::Duplicate), crate::crypto::count::Calls::default()));
+    }
+}
+
+/// A peer that breaks the protocol names a message as another one, or as none: a message has one name.
+#[test]
+fn message_under_another_tag_than_its_positions_is_refused() {
+    let mut pair = Pair::answered();
+    let before = pair.from_alice();
+    pair.bob.open(&Envelope::parse(&before).unwrap()).unwrap();
+    let coming = pair.from_alice();
+    let coming = Envelope::parse(&coming).unwrap();
+    for tag in [coming.tag(), Tag([7; 16])] {
+        let forged = forge(&mut pair.alice, &mut pair.rng, |outgoing| outgoing.tag = tag);
+        let result = pair.bob.search(&Envelope::parse(&forged).unwrap());
+        assert!(matches!(result, Err(OpenError::Rejected | OpenError::Unknown)), "{result:?}");
+    }
+    pair.bob.open(&coming).unwrap();
+}
+
+/// There is no chain before a peer's first one.
+#[test]
+fn first_chain_that_claims_an_earlier_one_is_refused() {
+    let mut pair = Pair::new();
+    for length in [1, u32::MAX] {
+        let forged = forge(&mut pair.bob, &mut pair.rng, |outgoing| outgoing.previous_chain_len = length);
+        let result = pair.alice.search(&Envelope::parse(&forged).unwrap());
+        assert_eq!(result.map(|opened| opened.content), Err(OpenError::Violation(pair.names[1])));
+    }
+    let good = forge(&mut pair.bob, &mut pair.rng, |_| ());
+    assert!(pair.alice.search(&Envelope::parse(&good).unwrap()).is_ok());
+}
+
+#[test]
+fn introduction_that_claims_what_was_before_it_is_refused() {
+    let introduced = |length, epoch| {
+        let first = |session: &mut Session, rng: &mut ChaCha20Rng| {
+            forge(session, rng, |outgoing| (outgoing.previous_chain_len, outgoing.kem_epoch) = (length, epoch))
+        };
+        Pair::introduced(first).err()
+    };
+    assert_eq!(introduced(0, 0), None);
+    for (length, epoch) in [(1, 0), (0, 1), (1, 1)] {
+        assert_eq!(introduced(length, epoch), Some(OpenError::Rejected));
+    }
+}
+
+#[test]
+fn jumps_and_positions_are_bounded() {
+    assert_eq!(check_jump(MAX_CHAIN_LEN - 1, MAX_JUMP), Ok(()));
+    assert_eq!(check_jump(MAX_CHAIN_LEN, 0), Err(ReceiveError::Violation));
+    assert_eq!(check_jump(0, MAX_JUMP + 1), Err(ReceiveError::TooFarAhead));
+}
+
+/// A broken fragment is told, and harms neither the content nor what is exchanged after it.
+#[test]
+fn broken_fragment_is_told_and_the_content_is_whole() {
+    let mut pair = Pair::answered();
+    let unknown_kind = [&[1, 3][..], &[0; 10]].concat();
+    for (fragments, bad) in [(unknown_kind, true), (Vec::from([0]), false)] {
+        let envelope = forge(&mut pair.alice, &mut pair.rng, |outgoing| outgoing.fragments = fragments);
+        let opened = pair.bob.open(&Envelope::parse(&envelope).unwrap()).unwrap();
+        assert_eq!((opened.content, opened.bad_fragment), (Content::Message(b"text".to_vec()), bad));
     }
 }
 

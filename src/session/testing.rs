@@ -1,7 +1,10 @@
 //! Two sessions for unit tests.
 
+use crate::error::OpenError;
+use crate::message::Outbound;
 use crate::padding::Padding;
 use crate::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
+use crate::ratchet::Outgoing;
 use crate::session::{Accepted, Session};
 use crate::{Envelope, Fingerprint, IdentityKeyPair, UnixTime};
 use alloc::vec::Vec;
@@ -18,6 +21,11 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) fn new() -> Self {
+        Self::introduced(|session, rng| session.seal(b"hi", Padding::default(), rng).unwrap()).unwrap()
+    }
+
+    /// The same with another first message of Alice's, if Bob accepts it.
+    pub(crate) fn introduced(first: impl FnOnce(&mut Session, &mut ChaCha20Rng) -> Vec<u8>) -> Result<Self, OpenError> {
         let mut rng = ChaCha20Rng::from_seed([5; 32]);
         let (now, lifetimes) = (UnixTime(1000), PreKeyLifetimes::default());
         let (a, b) = (IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng));
@@ -25,11 +33,11 @@ impl Pair {
         let bundle = prekeys.publish(&b, 1, Rotation::IfDue, &lifetimes, now, &mut rng).unwrap().take_bundle();
         let bundle = VerifiedPreKeyBundle::verify(bundle, now).unwrap();
         let mut alice = Session::initiate(&a, None, &bundle, 1, &mut rng).unwrap();
-        let bytes = alice.seal(b"hi", Padding::default(), &mut rng).unwrap();
+        let bytes = first(&mut alice, &mut rng);
         let envelope = Envelope::parse(&bytes).unwrap();
-        let accepted: Accepted = Session::accept(&b, &prekeys, &envelope, &lifetimes, now).unwrap();
+        let accepted: Accepted = Session::accept(&b, &prekeys, &envelope, &lifetimes, now)?;
         let (bob, _) = accepted.settle(&mut prekeys).unwrap();
-        Self { alice, bob, names: [a.fingerprint(), b.fingerprint()], rng }
+        Ok(Self { alice, bob, names: [a.fingerprint(), b.fingerprint()], rng })
     }
 
     /// The same after Bob's answer.
@@ -43,4 +51,15 @@ impl Pair {
     pub(crate) fn from_alice(&mut self) -> Vec<u8> {
         self.alice.seal(b"text", Padding::default(), &mut self.rng).unwrap()
     }
+}
+
+/// A message as a peer that breaks the protocol could make it: what its header says is changed before it is sealed.
+pub(crate) fn forge(session: &mut Session, rng: &mut ChaCha20Rng, change: impl FnOnce(&mut Outgoing)) -> Vec<u8> {
+    let sealed_len = Padding::default().sealed_len(4).unwrap();
+    let (mut step, mut outgoing) = session.ratchet.plan_send(0, rng).unwrap();
+    change(&mut outgoing);
+    let message = Outbound::text(b"text");
+    let envelope = session.envelope(&outgoing, message, &outgoing.fragments, sealed_len, rng).unwrap();
+    session.ratchet.swap_send(&mut step);
+    envelope
 }

@@ -150,3 +150,27 @@ pub(crate) fn decode_receipt(bytes: &[u8]) -> Result<Vec<Tag>, DecodeError> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn commits_are_wanted_after_one_to_nine_hashes() {
+        for (count, good) in [(0, false), (1, true), (9, true), (10, false)] {
+            let wanted = Control::CommitsWanted(GroupId::from_bytes([1; 32]), 5, vec![[2; 32]; count]);
+            assert_eq!(Control::decode(&wanted.encode()), if good { Ok(wanted) } else { Err(DecodeError::Invalid) });
+        }
+    }
+
+    #[test]
+    fn receipts_name_one_to_256_messages() {
+        for (count, good) in [(0, false), (1, true), (256, true), (257, false)] {
+            let tags = vec![Tag([3; 16]); count];
+            assert_eq!(encode_receipt(&tags).is_some(), good, "{count}");
+            let bytes: Vec<u8> = tags.iter().flat_map(|tag| tag.0).collect();
+            assert_eq!(decode_receipt(&bytes), if good { Ok(tags) } else { Err(DecodeError::Invalid) });
+        }
+    }
+}

@@ -136,7 +136,14 @@ mod tests {
         let mut reader = Reader::new(&bytes);
         assert_eq!(Fragment::read_all(&mut reader), Ok((vec![], false)));
         assert!(reader.is_empty());
-        let bytes = list(&[good.clone(), good.clone()], 0);
-        assert_eq!(Fragment::read_all(&mut Reader::new(&bytes)), Ok((vec![fragment(&symbols); 2], true)));
+        for count in [2, usize::from(MAX_FRAGMENTS)] {
+            let bytes = list(&vec![good.clone(); count], 0);
+            assert_eq!(Fragment::read_all(&mut Reader::new(&bytes)), Ok((vec![fragment(&symbols); count], true)));
+        }
+        // One without symbols.
+        let mut empty = Vec::new();
+        fragment(&[]).write(&mut empty);
+        let bytes = list(&[empty, good], 0);
+        assert_eq!(Fragment::read_all(&mut Reader::new(&bytes)), Ok((vec![fragment(&symbols)], false)));
     }
 }

@@ -152,3 +152,20 @@ impl Write for Place<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn content_is_written_up_to_the_room_for_the_mac() {
+        let mut body = vec![0; CONTENT_OFFSET + 7 + MAC_LEN];
+        assert_eq!(write(&mut body, PayloadKind::Application, &[9; 5], &[8; 2]), Some(()));
+        assert_eq!(body[CONTENT_OFFSET..], [&[9; 5][..], &[8; 2], &[0; MAC_LEN]].concat());
+        let before = body.clone();
+        assert_eq!(write(&mut body, PayloadKind::Application, &[7; 6], &[7; 2]), None);
+        assert_eq!(write(&mut body[..CONTENT_OFFSET], PayloadKind::Application, &[], &[]), None);
+        assert_eq!(body, before);
+    }
+}
