@@ -321,10 +321,11 @@ mod tests {
         assert_eq!(restored.blocks().collect::<Vec<_>>(), [0, 1]);
     }
 
+    type Case = (&'static str, Vec<(u64, u8)>, Vec<(u8, u64, u32)>);
+
     #[test]
     fn blocks_that_nobody_writes_are_refused() {
         let good = || (vec![(1, 1), (2, 2)], vec![(0, 1, 5), (63, 2, MAX_CHAIN_LEN - 1)]);
-        type Case = (&'static str, Vec<(u64, u8)>, Vec<(u8, u64, u32)>);
         let cases: [Case; 9] = [
             ("chains descend", vec![(2, 2), (1, 1)], good().1),
             ("a chain twice", vec![(1, 1), (1, 1), (2, 2)], good().1),
