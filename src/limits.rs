@@ -37,7 +37,7 @@ pub const NEXT_TAG_WINDOW: u32 = 8;
 pub const SPENT_WINDOW: u32 = 64;
 
 /// Fragments of key material in one message: two are ever needed, and each can cost a reconstruction and a decapsulation.
-pub const MAX_FRAGMENTS: u8 = 4;
+pub const MAX_FRAGMENTS: usize = 4;
 
 /// Messages in one chain: tags are distinct, and far below the AEAD's limits.
 pub const MAX_CHAIN_LEN: u32 = 1 << 31;

@@ -10,7 +10,7 @@ use crate::labels::Label;
 use crate::secret::{GuardedVec, guard};
 use crate::wire::envelope::{Envelope, EnvelopeKind, START_LEN};
 use crate::wire::introduction::{IntroductionPrefix, PREFIX_LEN};
-use crate::wire::payload::{self, PayloadKind, Place};
+use crate::wire::payload::{self, PayloadKind, Place, Tail};
 use crate::wire::sealed::{HEADER_LEN, SealedPlaces, Tag};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -85,7 +85,7 @@ impl Sealing<'_> {
         sealed_len: usize,
         kind: PayloadKind,
         content: &[u8],
-        tail: &[u8],
+        tail: &impl Tail,
     ) -> Option<Vec<u8>> {
         let (envelope_kind, prefix, prefix_hash) = match self.prefix {
             Some((prefix, hash)) => (EnvelopeKind::Introduction, prefix.as_slice(), *hash),

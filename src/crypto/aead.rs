@@ -1,6 +1,6 @@
 //! ChaCha20-Poly1305 (RFC 8439), in place.
 
-use crate::crypto::counted;
+use crate::crypto::{counted, overwrite};
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit, XChaCha20Poly1305};
@@ -14,15 +14,34 @@ pub(crate) const NONCE_LEN: usize = 12;
 /// Length of the authentication tag behind a ciphertext.
 pub(crate) const MAC_LEN: usize = 16;
 
+/// Up to this length libcrux's code is the faster, above it RustCrypto's, whose vectors have their price at the start. Both
+/// give the same bytes.
+const SHORT: usize = 1_280;
+
 /// Encrypts `buffer` in place and returns the tag that goes behind it.
 pub(crate) fn seal(key: &[u8; KEY_LEN], nonce: &[u8; NONCE_LEN], ad: &[u8], buffer: &mut [u8]) -> [u8; MAC_LEN] {
-    let place = InOutBuf::from(&mut *buffer);
-    if let Ok(mac) = ChaCha20Poly1305::new(key.into()).encrypt_inout_detached(nonce.into(), ad, place) {
-        return mac.into();
-    }
-    // Only for 256 GiB and more. Should it ever happen, no plaintext leaves.
-    buffer.zeroize();
-    [0; MAC_LEN]
+    let mac = if buffer.len() <= SHORT { seal_short(key, nonce, ad, buffer) } else { seal_long(key, nonce, ad, buffer) };
+    mac.unwrap_or_else(|| {
+        // Only for 256 GiB and more. Should it ever happen, no plaintext leaves.
+        buffer.zeroize();
+        [0; MAC_LEN]
+    })
+}
+
+fn seal_long(key: &[u8; KEY_LEN], nonce: &[u8; NONCE_LEN], ad: &[u8], buffer: &mut [u8]) -> Option<[u8; MAC_LEN]> {
+    let place = InOutBuf::from(buffer);
+    let mac = ChaCha20Poly1305::new(key.into()).encrypt_inout_detached(nonce.into(), ad, place);
+    mac.ok().map(Into::into)
+}
+
+fn seal_short(key: &[u8; KEY_LEN], nonce: &[u8; NONCE_LEN], ad: &[u8], buffer: &mut [u8]) -> Option<[u8; MAC_LEN]> {
+    let mut copy = [0; SHORT];
+    let plaintext = copy.get_mut(..buffer.len())?;
+    plaintext.copy_from_slice(buffer);
+    let mut mac = [0; MAC_LEN];
+    let sealed = libcrux_chacha20poly1305::encrypt_detached(key, plaintext, buffer, &mut mac, ad, nonce).is_ok();
+    overwrite(plaintext);
+    sealed.then_some(mac)
 }
 
 /// Decrypts `buffer` in place. On `false` the buffer holds no plaintext.
@@ -35,9 +54,15 @@ pub(crate) fn open(
     mac: &[u8; MAC_LEN],
 ) -> bool {
     counted!(aead_open);
-    ChaCha20Poly1305::new(key.into())
-        .decrypt_inout_detached(nonce.into(), ad, InOutBuf::from(buffer), &(*mac).into())
-        .is_ok()
+    if buffer.len() <= SHORT {
+        let mut copy = [0; SHORT];
+        let Some(ciphertext) = copy.get_mut(..buffer.len()) else { return false };
+        ciphertext.copy_from_slice(buffer);
+        libcrux_chacha20poly1305::decrypt_detached(key, buffer, ciphertext, mac, ad, nonce).is_ok()
+    } else {
+        let place = InOutBuf::from(buffer);
+        ChaCha20Poly1305::new(key.into()).decrypt_inout_detached(nonce.into(), ad, place, &(*mac).into()).is_ok()
+    }
 }
 
 /// Length of a nonce of the extended variant, which may be drawn at random for any number of messages.
@@ -75,6 +100,26 @@ pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// On both sides of the length where the one hands over to the other.
+    #[test]
+    fn both_implementations_give_the_same_bytes() {
+        let (key, nonce) = ([5; 32], [6; 12]);
+        for len in (0..200).chain(SHORT - 70..SHORT + 70) {
+            let text: alloc::vec::Vec<u8> = (0..len).map(|i| u8::try_from(i % 251).unwrap()).collect();
+            let (mut one, mut other) = (text.clone(), text.clone());
+            let mac = seal_long(&key, &nonce, &text[..len / 3], &mut one).unwrap();
+            assert_eq!(seal(&key, &nonce, &text[..len / 3], &mut other), mac);
+            assert_eq!(seal_short(&key, &nonce, &text[..len / 3], &mut text.clone()), (len <= SHORT).then_some(mac));
+            assert_eq!(one, other);
+            let mut wrong = mac;
+            wrong[len % 16] ^= 1 << (len % 8);
+            assert!(!open(&key, &nonce, &text[..len / 3], &mut other, &wrong));
+            assert_eq!(one, other, "nothing is decrypted of what is not authentic");
+            assert!(open(&key, &nonce, &text[..len / 3], &mut other, &mac));
+            assert_eq!(other, text);
+        }
+    }
 
     /// draft-irtf-cfrg-xchacha-03, appendix A.3.1.
     #[test]

@@ -1,10 +1,12 @@
 //! X25519 (RFC 7748). An all-zero shared secret is refused.
 
-use crate::crypto::{counted, scrubbed};
+use crate::crypto::{aead, counted, scrubbed};
 use crate::secret::{Guarded, Secret, guarded};
 use core::fmt;
+use curve25519_dalek::{EdwardsPoint, MontgomeryPoint};
 use rand_core::CryptoRng;
 use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
 
 /// Length of public keys, private keys and shared secrets.
 pub(crate) const DH_LEN: usize = 32;
@@ -36,14 +38,48 @@ impl DhPrivate {
     /// The shared secret with a peer's public key; `None` when it is all zero, that is when the peer's key is of low
     /// order.
     pub(crate) fn agree(&self, public: &[u8; DH_LEN]) -> Option<Guarded<DH_LEN>> {
+        self.agree_at(&DhPoint::new(public))
+    }
+
+    /// The same for a key that is used more than once.
+    pub(crate) fn agree_at(&self, public: &DhPoint) -> Option<Guarded<DH_LEN>> {
         counted!(dh);
-        let mut out = crate::secret::guarded();
-        let good = scrubbed::<8192, _>(|| {
-            let shared = StaticSecret::from(*self.0.expose()).diffie_hellman(&PublicKey::from(*public));
-            out.copy_from_slice(shared.as_bytes());
-            shared.was_contributory()
+        let mut out = guarded();
+        scrubbed::<8192, _>(|| {
+            let shared = match &public.0 {
+                Point::Edwards(point) => Zeroizing::new(point.mul_clamped(*self.0.expose()).to_montgomery().to_bytes()),
+                Point::Twist(public) => {
+                    let secret = StaticSecret::from(*self.0.expose());
+                    Zeroizing::new(secret.diffie_hellman(&PublicKey::from(*public)).to_bytes())
+                }
+            };
+            out.copy_from_slice(shared.as_slice());
         });
-        good.then_some(out)
+        (!aead::equal(out.as_slice(), &[0; DH_LEN])).then_some(out)
+    }
+}
+
+/// A public key made ready for agreements.
+///
+/// On the curve itself, of which curve and twist share the u-coordinates, Edwards arithmetic is faster than RFC 7748's ladder
+/// and gives the same bytes. Which of the two it is, is public.
+pub(crate) struct DhPoint(Point);
+
+enum Point {
+    Edwards(EdwardsPoint),
+    Twist([u8; DH_LEN]),
+}
+
+impl DhPoint {
+    pub(crate) fn new(public: &[u8; DH_LEN]) -> Self {
+        // Either sign will do: it does not show in u.
+        Self(MontgomeryPoint(*public).to_edwards(0).map_or(Point::Twist(*public), Point::Edwards))
+    }
+}
+
+impl fmt::Debug for DhPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DhPoint")
     }
 }
 
@@ -65,6 +101,40 @@ mod tests {
         let peer = hex("e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c");
         let shared = hex("c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552");
         assert_eq!(*key.agree(&peer).unwrap(), shared);
+    }
+
+    /// The ladder of RFC 7748, on keys of curve and twist, reduced or not, with the highest bit set or not, and with a part of
+    /// low order.
+    #[test]
+    fn gives_the_bytes_of_the_ladder() {
+        use rand_core::{Rng, SeedableRng};
+        let mut rng = chacha20::ChaCha20Rng::from_seed([9; 32]);
+        let (mut on_curve, mut on_twist) = (0, 0);
+        for i in 0..4_000_u32 {
+            let (mut private, mut public) = ([0; 32], [0; 32]);
+            rng.fill_bytes(&mut private);
+            rng.fill_bytes(&mut public);
+            match i % 8 {
+                0 => public[1..31].fill(0xff),
+                1 => public[1..].fill(0),
+                2 => private[..31].fill(0xff),
+                3 => private.fill(0),
+                4 => {
+                    let point = EdwardsPoint::mul_base_clamped(public);
+                    let torsion = curve25519_dalek::constants::EIGHT_TORSION[usize::try_from(i / 8 % 8).unwrap()];
+                    public = (point + torsion).to_montgomery().0;
+                }
+                _ => {}
+            }
+            match DhPoint::new(&public).0 {
+                Point::Edwards(_) => on_curve += 1,
+                Point::Twist(_) => on_twist += 1,
+            }
+            let shared = StaticSecret::from(private).diffie_hellman(&PublicKey::from(public));
+            let expected = shared.was_contributory().then(|| *shared.as_bytes());
+            assert_eq!(DhPrivate::from_bytes(&private).agree(&public).map(|shared| *shared), expected, "{public:?}");
+        }
+        assert!(on_curve > 1_000 && on_twist > 1_000, "{on_curve} {on_twist}");
     }
 
     #[test]

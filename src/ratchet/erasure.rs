@@ -3,13 +3,20 @@
 //! Systematic: symbols 0 to 48 are the data. Symbol i from 49 on is, byte lane by byte lane, the value at i of the
 //! polynomial over GF(2^8) (modulus 0x11d, generator 2) of degree below 49 that takes the data's bytes at 0 to 48. All of
 //! it is public, so tables are fine. docs/PROTOCOL.md, "Erasure code".
+//!
+//! How it is fast: a value is a sum of products of coefficients and symbols. Bit by bit of the coefficients it is eight
+//! plain sums of symbols, doubled and added up; and sums of four symbols are looked up in a table made once (the "four
+//! Russians", Arlazarov, Dinic, Kronrod, Faradzev 1970).
 
+use crate::codec::Write;
 use crate::wire::fragment::SYMBOL_LEN;
-use alloc::boxed::Box;
-use alloc::vec::Vec;
+use alloc::sync::Arc;
 
 /// Symbols that carry the data itself, and that are needed to rebuild it.
 pub(crate) const DATA_SYMBOLS: u8 = 49;
+
+/// [`DATA_SYMBOLS`], as a length.
+const NODES: usize = 49;
 
 /// Length of what is coded: an encapsulation key or a ciphertext of ML-KEM-1024.
 pub(crate) const CODED_LEN: usize = 1568;
@@ -17,7 +24,7 @@ pub(crate) const CODED_LEN: usize = 1568;
 /// Logarithms and powers of the generator.
 struct Tables {
     log: [u8; 256],
-    exp: [u8; 256],
+    exp: [u8; 255],
 }
 
 static TABLES: Tables = tables();
@@ -25,7 +32,7 @@ static TABLES: Tables = tables();
 #[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "evaluated at compile time: in range")]
 #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "evaluated at compile time: below 256")]
 const fn tables() -> Tables {
-    let (mut log, mut exp) = ([0; 256], [0; 256]);
+    let (mut log, mut exp) = ([0; 256], [0; 255]);
     let (mut power, mut value) = (0_usize, 1_usize);
     while power < 255 {
         exp[power] = value as u8;
@@ -36,117 +43,256 @@ const fn tables() -> Tables {
         }
         power += 1;
     }
-    exp[255] = exp[0];
     Tables { log, exp }
 }
 
-/// The logarithm of a value that is not 0.
-fn log(value: u8) -> u32 {
-    TABLES.log.get(usize::from(value)).copied().map_or(0, u32::from)
+/// Coefficients of the 49 symbols, bit by bit: bit i of the k-th is bit k of the i-th symbol's coefficient.
+type Masks = [u64; 8];
+
+/// Lagrange's interpolation through 49 distinct nodes.
+struct Basis {
+    nodes: [u8; NODES],
+    /// Logarithm of the product of a node's differences to the others.
+    products: [u32; NODES],
 }
 
-/// The generator to this power.
-fn exp(power: u32) -> u8 {
-    let power = usize::try_from(power.checked_rem(255).unwrap_or(0)).unwrap_or(0);
-    TABLES.exp.get(power).copied().unwrap_or(0)
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "also evaluated at compile time; indexes are below 49, or bytes into 256; sums of 49 logarithms are small"
+)]
+impl Basis {
+    const fn new(nodes: [u8; NODES]) -> Self {
+        let mut products = [0; NODES];
+        let mut i = 0;
+        while i < NODES {
+            let mut j = 0;
+            while j < NODES {
+                if j != i {
+                    products[i] += TABLES.log[(nodes[i] ^ nodes[j]) as usize] as u32;
+                }
+                j += 1;
+            }
+            i += 1;
+        }
+        Self { nodes, products }
+    }
+
+    /// With what to multiply the values at the nodes to get the value at `x`, which is none of them.
+    const fn at(&self, x: u8) -> Masks {
+        let (mut to_all, mut i) = (0, 0);
+        while i < NODES {
+            to_all += TABLES.log[(x ^ self.nodes[i]) as usize] as u32;
+            i += 1;
+        }
+        let mut masks = [0; 8];
+        i = 0;
+        while i < NODES {
+            let own = TABLES.log[(x ^ self.nodes[i]) as usize] as u32 + self.products[i];
+            // 255 * 64 is above any product of 49 and a multiple of the group's order.
+            let coefficient = TABLES.exp[((to_all + 255 * 64 - own) % 255) as usize] as u64;
+            let mut bit = 0;
+            while bit < 8 {
+                masks[bit] |= ((coefficient >> bit) & 1) << i;
+                bit += 1;
+            }
+            i += 1;
+        }
+        masks
+    }
+
+    /// Through the places of the data itself.
+    const fn systematic() -> Self {
+        let mut nodes = [0; NODES];
+        let mut i = 0_u8;
+        while i < DATA_SYMBOLS {
+            nodes[i as usize] = i;
+            i += 1;
+        }
+        Self::new(nodes)
+    }
+
+    /// [`Self::at`] for each symbol that is no data.
+    const fn parity() -> [Masks; 256 - NODES] {
+        let basis = Self::systematic();
+        let mut masks = [[0; 8]; 256 - NODES];
+        let mut i = 0;
+        let mut x = DATA_SYMBOLS;
+        while i < masks.len() {
+            masks[i] = basis.at(x);
+            i += 1;
+            x = x.wrapping_add(1);
+        }
+        masks
+    }
 }
 
-/// Lagrange's coefficients: with what to multiply the values at `nodes` to get the value at `x`. The nodes are distinct
-/// and `x` is none of them.
-fn coefficients(nodes: &[u8], x: u8) -> Vec<u8> {
-    // Products as sums of logarithms: at most 50 terms below 255 each.
-    let to_all: u32 = nodes.iter().fold(0, |sum, node| sum.wrapping_add(log(x ^ node)));
-    let coefficient = |node: &u8| {
-        let others = nodes.iter().filter(|other| *other != node);
-        let denominator = others.fold(log(x ^ node), |sum, other| sum.wrapping_add(log(node ^ other)));
-        // 255 * 64 is above any denominator and a multiple of the group's order.
-        exp(to_all.wrapping_add(255 * 64).wrapping_sub(denominator))
-    };
-    nodes.iter().map(coefficient).collect()
+static PARITY: [Masks; 256 - NODES] = Basis::parity();
+
+/// A symbol as four words.
+type Words = [u64; 4];
+
+fn words(symbol: &[u8]) -> Words {
+    let mut words = [0; 4];
+    for (word, bytes) in words.iter_mut().zip(symbol.as_chunks::<8>().0) {
+        *word = u64::from_le_bytes(*bytes);
+    }
+    words
 }
 
-/// The value at `x` of the polynomials that take these symbols at these nodes.
-fn interpolate<'a>(nodes: &[u8], symbols: impl Iterator<Item = &'a [u8]>, x: u8) -> [u8; SYMBOL_LEN] {
-    let mut value = [0; SYMBOL_LEN];
-    for (coefficient, symbol) in coefficients(nodes, x).into_iter().zip(symbols) {
-        let factor = log(coefficient);
-        for (to, from) in value.iter_mut().zip(symbol) {
-            if *from != 0 {
-                *to ^= exp(factor.wrapping_add(log(*from)));
+fn sum(mut words: Words, other: Words) -> Words {
+    for (word, other) in words.iter_mut().zip(other) {
+        *word ^= other;
+    }
+    words
+}
+
+/// Each byte times the generator.
+fn double(words: Words) -> Words {
+    words.map(|word| {
+        let carries = (word >> 7) & 0x0101_0101_0101_0101;
+        ((word & 0x7f7f_7f7f_7f7f_7f7f) << 1) ^ carries.wrapping_mul(0x1d)
+    })
+}
+
+/// All sums of each four symbols in a row.
+struct Sums([[Words; 16]; NODES.div_ceil(4)]);
+
+impl Sums {
+    fn of(symbols: &[u8]) -> Self {
+        let mut groups = [[[0; 4]; 16]; NODES.div_ceil(4)];
+        for (group, symbols) in groups.iter_mut().zip(symbols.chunks(4 * SYMBOL_LEN)) {
+            for (bit, symbol) in symbols.chunks_exact(SYMBOL_LEN).enumerate() {
+                let symbol = words(symbol);
+                let (without, with) = group.split_at_mut(1_usize << bit);
+                for (with, without) in with.iter_mut().zip(without) {
+                    *with = sum(*without, symbol);
+                }
             }
         }
+        Self(groups)
     }
-    value
+
+    fn value(&self, masks: &Masks) -> [u8; SYMBOL_LEN] {
+        let mut value = [0; 4];
+        for mask in masks.iter().rev() {
+            value = double(value);
+            let mut mask = *mask;
+            for group in &self.0 {
+                let four = usize::try_from(mask & 15).unwrap_or(0);
+                value = sum(value, group.get(four).copied().unwrap_or_default());
+                mask >>= 4;
+            }
+        }
+        let mut symbol = [0; SYMBOL_LEN];
+        for (bytes, word) in symbol.as_chunks_mut::<8>().0.iter_mut().zip(value) {
+            *bytes = word.to_le_bytes();
+        }
+        symbol
+    }
 }
 
-/// One symbol of a coded string.
-pub(crate) fn symbol(data: &[u8; CODED_LEN], index: u8) -> [u8; SYMBOL_LEN] {
-    let mut symbols = data.chunks_exact(SYMBOL_LEN);
-    if index < DATA_SYMBOLS {
-        let symbol = symbols.nth(usize::from(index)).and_then(|symbol| symbol.first_chunk());
-        return symbol.copied().unwrap_or([0; SYMBOL_LEN]);
+/// Writes a run of symbols of a coded string; `first + count` is at most 256.
+pub(crate) fn write_symbols(data: &[u8; CODED_LEN], first: u8, count: u8, out: &mut impl Write) {
+    let (mut index, end) = (usize::from(first), usize::from(first).saturating_add(usize::from(count)));
+    let of_data = data.chunks_exact(SYMBOL_LEN).take(end).skip(index);
+    for symbol in of_data {
+        out.bytes(symbol);
+        index = index.saturating_add(1);
     }
-    let nodes: Vec<u8> = (0..DATA_SYMBOLS).collect();
-    interpolate(&nodes, symbols, index)
+    if index < end {
+        let sums = Sums::of(data);
+        for masks in PARITY.iter().take(end.saturating_sub(NODES)).skip(index.saturating_sub(NODES)) {
+            out.bytes(&sums.value(masks));
+        }
+    }
 }
 
-/// Symbols on their way to a whole. Indexes ascend; at most 49.
+/// Symbols on their way to a whole. A copy shares them until it changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Assembly {
-    indexes: Vec<u8>,
-    symbols: Vec<u8>,
+pub(crate) struct Assembly(Option<Arc<Collected>>);
+
+/// The first `len` are there, their indexes ascend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Collected {
+    len: usize,
+    indexes: [u8; NODES],
+    symbols: [[u8; SYMBOL_LEN]; NODES],
 }
 
 impl Assembly {
-    pub(crate) const EMPTY: Self = Self { indexes: Vec::new(), symbols: Vec::new() };
+    pub(crate) const EMPTY: Self = Self(None);
 
     /// Adds a symbol, unless it is there already or enough are.
     pub(crate) fn add(&mut self, index: u8, symbol: &[u8; SYMBOL_LEN]) {
-        if let Err(place) = self.indexes.binary_search(&index)
-            && !self.is_complete()
-        {
-            self.indexes.insert(place, index);
-            let at = place.saturating_mul(SYMBOL_LEN);
-            self.symbols.splice(at..at, symbol.iter().copied());
+        let len = self.len();
+        let indexes = self.0.as_ref().and_then(|collected| collected.indexes.get(..len)).unwrap_or(&[]);
+        let Err(place) = indexes.binary_search(&index) else { return };
+        if self.is_complete() {
+            return;
         }
+        let collected = self.0.get_or_insert_with(|| {
+            Arc::new(Collected { len: 0, indexes: [0; NODES], symbols: [[0; SYMBOL_LEN]; NODES] })
+        });
+        let collected = Arc::make_mut(collected);
+        collected.len = len.saturating_add(1);
+        insert(collected.indexes.get_mut(place..=len), index);
+        insert(collected.symbols.get_mut(place..=len), *symbol);
     }
 
     /// Whether the string can be rebuilt.
     pub(crate) fn is_complete(&self) -> bool {
-        self.indexes.len() >= usize::from(DATA_SYMBOLS)
+        self.len() >= NODES
     }
 
     /// The indexes and symbols, ascending.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u8, &[u8])> {
-        self.indexes.iter().copied().zip(self.symbols.chunks_exact(SYMBOL_LEN))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u8, &[u8; SYMBOL_LEN])> {
+        let collected = self.0.iter();
+        collected.flat_map(|collected| collected.indexes.iter().copied().zip(&collected.symbols).take(collected.len))
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.indexes.len()
+        self.0.as_ref().map_or(0, |collected| collected.len)
     }
 
     /// Rebuilds the string; `None` while symbols are missing.
-    pub(crate) fn rebuild(&self) -> Option<Box<[u8; CODED_LEN]>> {
-        if !self.is_complete() {
-            return None;
+    pub(crate) fn rebuild(&self) -> Option<Arc<[u8; CODED_LEN]>> {
+        let collected = self.0.as_ref().filter(|collected| collected.len == NODES)?;
+        let basis = Basis::new(collected.indexes);
+        let sums = Sums::of(collected.symbols.as_flattened());
+        let mut data = [0; CODED_LEN];
+        let mut known = self.iter().peekable();
+        for (index, place) in (0..DATA_SYMBOLS).zip(data.as_chunks_mut::<SYMBOL_LEN>().0) {
+            *place = match known.next_if(|(known, _)| *known == index) {
+                Some((_, symbol)) => *symbol,
+                None => sums.value(&basis.at(index)),
+            };
         }
-        let mut data = Box::new([0; CODED_LEN]);
-        for (index, place) in (0..DATA_SYMBOLS).zip(data.chunks_exact_mut(SYMBOL_LEN)) {
-            match self.iter().find(|(known, _)| *known == index) {
-                Some((_, symbol)) => place.copy_from_slice(symbol),
-                None => {
-                    place.copy_from_slice(&interpolate(&self.indexes, self.symbols.chunks_exact(SYMBOL_LEN), index));
-                }
-            }
-        }
-        Some(data)
+        Some(Arc::new(data))
+    }
+}
+
+/// Makes a value the first; the others move up, and the last one goes.
+fn insert<T>(places: Option<&mut [T]>, value: T) {
+    let Some(places) = places else { return };
+    places.rotate_right(1);
+    if let Some(first) = places.first_mut() {
+        *first = value;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
     use proptest::prelude::*;
+
+    fn symbol(data: &[u8; CODED_LEN], index: u8) -> [u8; SYMBOL_LEN] {
+        let mut out = Vec::new();
+        write_symbols(data, index, 1, &mut out);
+        out.try_into().unwrap()
+    }
 
     /// Multiplication from its definition.
     fn multiply(mut a: u8, mut b: u8) -> u8 {
@@ -169,7 +315,8 @@ mod tests {
     fn tables_multiply_as_defined() {
         for a in 1..=255 {
             for b in 1..=255 {
-                assert_eq!(exp(log(a) + log(b)), multiply(a, b));
+                let power = usize::from(TABLES.log[usize::from(a)]) + usize::from(TABLES.log[usize::from(b)]);
+                assert_eq!(TABLES.exp[power % 255], multiply(a, b));
             }
         }
     }

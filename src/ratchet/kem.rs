@@ -14,23 +14,25 @@
 //! Why it heals: whoever stole one side's state lacks the randomness that this side uses afterwards, for its next key
 //! pairs and for its next encapsulations. docs/PROTOCOL.md, "KEM ratchet".
 
+use crate::codec::Write;
 use crate::crypto::kdf;
 use crate::crypto::kem::{self, KEM_CIPHERTEXT_LEN, KEM_PUBLIC_LEN, KemSeed};
 use crate::labels::Label;
 use crate::ratchet::erasure::{self, Assembly, CODED_LEN, DATA_SYMBOLS};
 use crate::ratchet::receive::ReceiveError;
 use crate::secret::Secret;
-use crate::wire::fragment::{FRAGMENT_OVERHEAD, Fragment, FragmentKind, SYMBOL_LEN, ShortId};
-use alloc::boxed::Box;
-use alloc::vec::Vec;
+use crate::wire::fragment::{FRAGMENT_OVERHEAD, Fragment, FragmentKind, FragmentStart, Fragments, SYMBOL_LEN, ShortId};
+use crate::wire::payload::Tail;
+use alloc::sync::Arc;
 use rand_core::CryptoRng;
 
 const _: () = assert!(KEM_PUBLIC_LEN == CODED_LEN && KEM_CIPHERTEXT_LEN == CODED_LEN);
 
-/// What a root step mixes in: `ss(32) || SHA-256(label || ek || ct)(32)`.
-pub(crate) type Mix = Secret<64>;
+/// What a root step mixes in: `ss(32) || SHA-256(label || ek || ct)(32)`. Shared likewise.
+pub(crate) type Mix = Arc<Secret<64>>;
 
-type Coded = Box<[u8; CODED_LEN]>;
+/// Shared by a state and the plans made from it; public.
+type Coded = Arc<[u8; CODED_LEN]>;
 
 /// Where the walk through the 256 symbols stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,7 +44,7 @@ pub(super) struct Walk {
 
 impl Walk {
     /// The next run of at most `most` symbols: the first index and how many.
-    fn run(&mut self, most: usize) -> (u8, u8) {
+    fn run(&mut self, most: usize) -> Run {
         let first = self.next;
         let to_the_end = 256_u16.saturating_sub(u16::from(first));
         // 49 in one message are enough for anything.
@@ -59,8 +61,9 @@ impl Walk {
 }
 
 /// An own offer.
+#[derive(Clone)]
 pub(super) struct OpenOffer {
-    pub(super) seed: KemSeed,
+    pub(super) seed: Arc<KemSeed>,
     /// The encapsulation key, from the seed.
     key: Coded,
     id: ShortId,
@@ -72,6 +75,7 @@ pub(super) struct OpenOffer {
 
 /// What has come of the answer to an own offer. The seed is kept until the secret is mixed: an answerer that fell back to
 /// an old image answers once more.
+#[derive(Clone)]
 pub(super) enum Answer {
     None,
     Partial { id: ShortId, assembly: Assembly },
@@ -79,6 +83,7 @@ pub(super) enum Answer {
 }
 
 /// The part that offers keys. `number` counts from 1; all below it are mixed in.
+#[derive(Clone)]
 pub(super) struct Offerer {
     pub(super) number: u32,
     /// `None`: due, a key pair is made when a message is next sealed.
@@ -86,11 +91,13 @@ pub(super) struct Offerer {
 }
 
 /// The part that answers the peer's offers.
+#[derive(Clone)]
 pub(super) struct Answerer {
     pub(super) number: u32,
     pub(super) stage: Answering,
 }
 
+#[derive(Clone)]
 pub(super) enum Answering {
     Collecting { id: ShortId, assembly: Assembly },
     Received { id: ShortId, key: Coded },
@@ -101,7 +108,9 @@ impl Answering {
     const START: Self = Self::Collecting { id: [0; 3], assembly: Assembly::EMPTY };
 }
 
-/// One side of the KEM ratchet.
+/// One side of the KEM ratchet. A copy to plan with shares keys and symbols, until it changes them; secrets are wiped with
+/// the last of them.
+#[derive(Clone)]
 pub(crate) struct KemRatchet {
     pub(super) offerer: Offerer,
     pub(super) answerer: Answerer,
@@ -123,7 +132,7 @@ fn mix(secret: &[u8; 32], key: &[u8; CODED_LEN], ciphertext: &[u8; CODED_LEN]) -
     for (to, from) in bytes.iter_mut().zip(secret.iter().chain(&binding)) {
         *to = *from;
     }
-    Secret::new(&bytes)
+    Arc::new(Secret::new(&bytes))
 }
 
 /// The low 16 bits of a number, as fragments carry them.
@@ -134,18 +143,16 @@ fn low(number: u32) -> u16 {
 
 /// Adds the symbols of a fragment.
 fn add(assembly: &mut Assembly, fragment: &Fragment<'_>) {
-    for (index, symbol) in (fragment.first..=u8::MAX).zip(fragment.symbols.chunks_exact(SYMBOL_LEN)) {
-        if let Some(symbol) = symbol.first_chunk() {
-            assembly.add(index, symbol);
-        }
+    for (index, symbol) in (fragment.first..=u8::MAX).zip(fragment.symbols.as_chunks().0) {
+        assembly.add(index, symbol);
     }
 }
 
 impl OpenOffer {
     pub(super) fn new(seed: KemSeed) -> Self {
-        let key = Box::new(*seed.expand().public());
+        let key = Arc::new(*seed.expand().public());
         let id = offer_id(&key);
-        Self { seed, key, id, walk: Walk::default(), acknowledged: false, answer: Answer::None }
+        Self { seed: Arc::new(seed), key, id, walk: Walk::default(), acknowledged: false, answer: Answer::None }
     }
 
     /// Takes in a fragment of an answer to this offer; whether it was good. Only the newest message can bring another
@@ -239,17 +246,17 @@ impl KemRatchet {
                 offer_id: *id,
                 answer_id: answer_id(key, &answer.ciphertext),
                 mix: mix(&answer.secret, key, &answer.ciphertext),
-                ciphertext: Box::new(answer.ciphertext),
+                ciphertext: Arc::new(answer.ciphertext),
                 walk: Walk::default(),
             };
         }
     }
 
-    /// The fragments for a message with this room: `count(1) || fragments`, the count's byte not counted as room.
+    /// Which symbols go into a message with this room, the count's byte not counted.
     ///
     /// Until 49 symbols of each were sent once, ciphertext symbols go before offer symbols, unless all that is left of the
     /// offer fits into this message: the peer waits for it. From then on both get half.
-    pub(crate) fn fragments(&mut self, room: usize) -> Vec<u8> {
+    pub(crate) fn take_portion(&mut self, room: usize) -> Portion {
         let symbols_in = |room: usize, fragments: usize| {
             room.saturating_sub(fragments.saturating_mul(FRAGMENT_OVERHEAD)).checked_div(SYMBOL_LEN).unwrap_or(0)
         };
@@ -257,16 +264,14 @@ impl KemRatchet {
         let offer = self.offerer.offer.as_mut();
         let offer = offer.filter(|offer| !offer.acknowledged && !matches!(offer.answer, Answer::Whole { .. }));
         let answer = match &mut self.answerer.stage {
-            Answering::Answered { offer_id, answer_id, ciphertext, walk, .. } => {
-                Some((*offer_id, *answer_id, &*ciphertext, walk))
-            }
+            Answering::Answered { walk, .. } => Some(walk),
             _ => None,
         };
         let (for_answer, for_offer) = match (&answer, &offer) {
             (None, None) => (0, 0),
             (None, Some(_)) => (0, one),
             (Some(_), None) => (one, 0),
-            (Some((.., walk)), Some(offer)) => {
+            (Some(walk), Some(offer)) => {
                 let (answer_left, offer_left) = (walk.first_round_left(), offer.walk.first_round_left());
                 let for_answer = if answer_left > 0 && offer_left > 0 {
                     if offer_left <= both { both.saturating_sub(offer_left) } else { both.min(answer_left) }
@@ -278,16 +283,10 @@ impl KemRatchet {
                 (for_answer, both.saturating_sub(for_answer))
             }
         };
-        let mut out = Vec::from([0]);
-        if let Some((offer_id, answer_id, ciphertext, walk)) = answer.filter(|_| for_answer > 0) {
-            let number = low(self.answerer.number);
-            append(&mut out, FragmentKind::Ciphertext, number, offer_id, answer_id, ciphertext, walk.run(for_answer));
+        Portion {
+            answer: answer.filter(|_| for_answer > 0).map(|walk| walk.run(for_answer)),
+            offer: offer.filter(|_| for_offer > 0).map(|offer| offer.walk.run(for_offer)),
         }
-        if let Some(offer) = offer.filter(|_| for_offer > 0) {
-            let (number, run) = (low(self.offerer.number), offer.walk.run(for_offer));
-            append(&mut out, FragmentKind::Offer, number, offer.id, [0; 3], &offer.key, run);
-        }
-        out
     }
 
     // --- Receiving -----------------------------------------------------------------------------------------------
@@ -312,10 +311,10 @@ impl KemRatchet {
 
     /// Takes in the fragments of one message; whether all were good. `newest` says that no later message was opened
     /// before it: then an offer that it does not answer is not acknowledged any more, for the peer has fallen back.
-    pub(crate) fn take_in(&mut self, fragments: &[Fragment<'_>], newest: bool) -> bool {
+    pub(crate) fn take_in(&mut self, fragments: &Fragments<'_>, newest: bool) -> bool {
         let mut all_good = true;
         let mut answers = false;
-        for fragment in fragments {
+        for fragment in fragments.iter() {
             match (fragment.kind, &mut self.offerer.offer) {
                 (FragmentKind::Offer, _) if fragment.number == low(self.answerer.number) => {
                     all_good &= self.answerer.take_in(fragment, newest);
@@ -339,40 +338,6 @@ impl KemRatchet {
         }
         all_good
     }
-
-    // --- Copies --------------------------------------------------------------------------------------------------
-
-    /// A copy to plan with. What it replaces, or it itself if nothing comes of the plan, is wiped.
-    pub(crate) fn fork(&self) -> Self {
-        let copy = |mix: &Mix| Secret::new(mix.expose());
-        let offer = self.offerer.offer.as_ref().map(|offer| OpenOffer {
-            seed: KemSeed::from_bytes(offer.seed.expose()),
-            key: offer.key.clone(),
-            id: offer.id,
-            walk: offer.walk,
-            acknowledged: offer.acknowledged,
-            answer: match &offer.answer {
-                Answer::None => Answer::None,
-                Answer::Partial { id, assembly } => Answer::Partial { id: *id, assembly: assembly.clone() },
-                Answer::Whole { id, mix } => Answer::Whole { id: *id, mix: copy(mix) },
-            },
-        });
-        let stage = match &self.answerer.stage {
-            Answering::Collecting { id, assembly } => Answering::Collecting { id: *id, assembly: assembly.clone() },
-            Answering::Received { id, key } => Answering::Received { id: *id, key: key.clone() },
-            Answering::Answered { offer_id, answer_id, ciphertext, mix, walk } => Answering::Answered {
-                offer_id: *offer_id,
-                answer_id: *answer_id,
-                ciphertext: ciphertext.clone(),
-                mix: copy(mix),
-                walk: *walk,
-            },
-        };
-        Self {
-            offerer: Offerer { number: self.offerer.number, offer },
-            answerer: Answerer { number: self.answerer.number, stage },
-        }
-    }
 }
 
 impl core::fmt::Debug for KemRatchet {
@@ -381,19 +346,44 @@ impl core::fmt::Debug for KemRatchet {
     }
 }
 
-fn append(
-    out: &mut Vec<u8>,
-    kind: FragmentKind,
-    number: u16,
-    offer_id: ShortId,
-    answer_id: ShortId,
-    coded: &[u8; CODED_LEN],
-    (first, count): (u8, u8),
-) {
-    let indexes = (first..=u8::MAX).take(usize::from(count));
-    let symbols: Vec<u8> = indexes.flat_map(|index| erasure::symbol(coded, index)).collect();
-    Fragment { kind, number, offer_id, answer_id, first, symbols: &symbols }.write(out);
-    if let Some(fragments) = out.first_mut() {
-        *fragments = fragments.saturating_add(1);
+/// First symbol and how many.
+type Run = (u8, u8);
+
+/// The symbols that one message carries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Portion {
+    answer: Option<Run>,
+    offer: Option<Run>,
+}
+
+impl Tail for (&KemRatchet, Portion) {
+    fn len(&self) -> usize {
+        let fragment = |(_, count): Run| usize::from(count).saturating_mul(SYMBOL_LEN).saturating_add(FRAGMENT_OVERHEAD);
+        let fragments = [self.1.answer, self.1.offer].into_iter().flatten();
+        fragments.fold(1, |len, run| len.saturating_add(fragment(run)))
+    }
+
+    fn write(&self, out: &mut impl Write) {
+        let (KemRatchet { offerer, answerer }, portion) = *self;
+        out.u8(u8::from(portion.answer.is_some()).saturating_add(u8::from(portion.offer.is_some())));
+        if let (Some((first, count)), Answering::Answered { offer_id, answer_id, ciphertext, .. }) =
+            (portion.answer, &answerer.stage)
+        {
+            let start = FragmentStart {
+                kind: FragmentKind::Ciphertext,
+                number: low(answerer.number),
+                offer_id: *offer_id,
+                answer_id: *answer_id,
+                first,
+                count,
+            };
+            start.write(out);
+            erasure::write_symbols(ciphertext, first, count, out);
+        }
+        if let (Some((first, count)), Some(OpenOffer { id, key, .. })) = (portion.offer, &offerer.offer) {
+            let (kind, number) = (FragmentKind::Offer, low(offerer.number));
+            FragmentStart { kind, number, offer_id: *id, answer_id: [0; 3], first, count }.write(out);
+            erasure::write_symbols(key, first, count, out);
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::error::DecodeError;
 use crate::ratchet::erasure::{Assembly, CODED_LEN};
 use crate::ratchet::kem::{Answer, Answerer, Answering, KemRatchet, Offerer, OpenOffer, Walk, offer_id};
 use crate::secret::{GuardedVec, Secret};
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 impl KemRatchet {
     /// Longest image: a partial answer and a whole answer to the peer.
@@ -75,7 +75,7 @@ impl KemRatchet {
             offer.answer = match reader.u8()? {
                 0 => Answer::None,
                 1 => Answer::Partial { id: *reader.array()?, assembly: read_assembly(reader)? },
-                2 => Answer::Whole { id: *reader.array()?, mix: Secret::new(reader.array()?) },
+                2 => Answer::Whole { id: *reader.array()?, mix: Arc::new(Secret::new(reader.array()?)) },
                 _ => return Err(DecodeError::Invalid),
             };
             if number == u32::MAX {
@@ -90,7 +90,7 @@ impl KemRatchet {
         let stage = match reader.u8()? {
             0 => Answering::Collecting { id: *reader.array()?, assembly: read_assembly(reader)? },
             1 => {
-                let key = Box::new(*reader.array()?);
+                let key = Arc::new(*reader.array()?);
                 if !kem::is_valid_public(&key) {
                     return Err(DecodeError::Invalid);
                 }
@@ -99,8 +99,8 @@ impl KemRatchet {
             2 => {
                 let (offer_id, answer_id) = (*reader.array()?, *reader.array()?);
                 let walk = Walk::read(reader)?;
-                let mix = Secret::new(reader.array()?);
-                Answering::Answered { offer_id, answer_id, ciphertext: Box::new(*reader.array()?), mix, walk }
+                let mix = Arc::new(Secret::new(reader.array()?));
+                Answering::Answered { offer_id, answer_id, ciphertext: Arc::new(*reader.array()?), mix, walk }
             }
             _ => return Err(DecodeError::Invalid),
         };

@@ -8,7 +8,7 @@ use crate::ratchet::root::kdf_rk;
 use crate::ratchet::skipped::{SkippedDelta, SkippedKey, SkippedKeys};
 use crate::ratchet::state::{Line, Ratchet, Sending};
 use crate::secret::Secret;
-use crate::wire::fragment::Fragment;
+use crate::wire::fragment::Fragments;
 use crate::wire::sealed::{Header, Tag};
 use alloc::vec::Vec;
 use core::mem;
@@ -86,7 +86,7 @@ impl ReceiveStep {
     }
 
     /// Takes in the fragments of the message, now that its body has opened; whether all were good.
-    pub(crate) fn take_in(&mut self, fragments: &[Fragment<'_>]) -> bool {
+    pub(crate) fn take_in(&mut self, fragments: &Fragments<'_>) -> bool {
         self.kem.take_in(fragments, self.newest)
     }
 
@@ -138,7 +138,7 @@ impl Ratchet {
                     turn: None,
                     advance: None,
                     skipped: SkippedDelta::using(sequence),
-                    kem: self.kem.fork(),
+                    kem: self.kem.clone(),
                     newest: false,
                 };
                 Ok(Incoming { message_key: Secret::new(key.key.expose()), step, begins_chain: false })
@@ -165,7 +165,7 @@ impl Ratchet {
         let step = kdf_ck(chain_key.expose());
         let advance = Advance { chain_key: step.chain_key, next: header.n.saturating_add(1) };
         let skipped = skip.plan(&self.skipped);
-        let step_out = ReceiveStep { turn: None, advance: Some(advance), skipped, kem: self.kem.fork(), newest: true };
+        let step_out = ReceiveStep { turn: None, advance: Some(advance), skipped, kem: self.kem.clone(), newest: true };
         Ok(Incoming { message_key: step.message_key, step: step_out, begins_chain: false })
     }
 
@@ -189,9 +189,9 @@ impl Ratchet {
         };
         check_jump(header.n, rest.saturating_add(header.n))?;
         let dh = key_pair.agree(&header.ratchet_key).ok_or(ReceiveError::Violation)?;
-        let mut kem = self.kem.fork();
+        let mut kem = self.kem.clone();
         let mix = kem.follow(header.kem_epoch)?;
-        let root = kdf_rk(self.root_key.expose(), &dh, mix.as_ref(), &self.context);
+        let root = kdf_rk(self.root_key.expose(), &dh, mix.as_deref(), &self.context);
         let number = self.line_number(self.lines.len().saturating_sub(1));
         let chain_key = skip.run(number, &next.keys, &self.context, root.chain_key.expose(), 0..header.n);
         let step = kdf_ck(chain_key.expose());

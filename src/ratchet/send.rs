@@ -4,13 +4,13 @@ use crate::error::{HandshakeError, SealError};
 use crate::keys::{DhKeyPair, DhPublic};
 use crate::limits::MAX_CHAIN_LEN;
 use crate::ratchet::chain::{ChainKeys, HeaderSecret, kdf_ck};
-use crate::ratchet::kem::KemRatchet;
+use crate::ratchet::kem::{KemRatchet, Portion};
 use crate::ratchet::root::kdf_rk;
 use crate::ratchet::state::{Ratchet, Sending};
 use crate::secret::Secret;
+use crate::wire::payload::Tail;
 use crate::wire::sealed::Tag;
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::mem;
 use rand_core::CryptoRng;
 
@@ -23,8 +23,6 @@ pub(crate) struct Outgoing {
     pub(crate) previous_chain_len: u32,
     pub(crate) n: u32,
     pub(crate) kem_epoch: u32,
-    /// Count and fragments of key material, for the room that was given.
-    pub(crate) fragments: Vec<u8>,
 }
 
 /// What sending a message changes.
@@ -32,6 +30,14 @@ pub(crate) struct Outgoing {
 pub(crate) struct SendStep {
     chain: ChainStep,
     kem: KemRatchet,
+    portion: Portion,
+}
+
+impl SendStep {
+    /// The fragments that go with the message.
+    pub(crate) fn fragments(&self) -> impl Tail {
+        (&self.kem, self.portion)
+    }
 }
 
 #[derive(Debug)]
@@ -58,7 +64,7 @@ impl Ratchet {
         room: usize,
         rng: &mut R,
     ) -> Result<(SendStep, Outgoing), SealError> {
-        let mut kem = self.kem.fork();
+        let mut kem = self.kem.clone();
         let (chain, mut outgoing) = match &self.sending {
             Sending::Idle { previous_chain_len } => self.plan_send_turn(*previous_chain_len, &mut kem, rng)?,
             Sending::Active { key_pair, keys, chain_key, n, previous_chain_len } => {
@@ -73,8 +79,8 @@ impl Ratchet {
         };
         kem.prepare(rng);
         outgoing.kem_epoch = kem.sent_epoch();
-        outgoing.fragments = kem.fragments(room);
-        Ok((SendStep { chain, kem }, outgoing))
+        let portion = kem.take_portion(room);
+        Ok((SendStep { chain, kem, portion }, outgoing))
     }
 
     fn plan_send_turn<R: CryptoRng + ?Sized>(
@@ -87,7 +93,7 @@ impl Ratchet {
         // The peer's key was found good when it came.
         let dh = key_pair.agree(&self.remote).ok_or(SealError::Handshake(HandshakeError::WeakKey))?;
         let mix = kem.begin_chain();
-        let root = kdf_rk(self.root_key.expose(), &dh, mix.as_ref(), &self.context);
+        let root = kdf_rk(self.root_key.expose(), &dh, mix.as_deref(), &self.context);
         let keys = ChainKeys::derive(self.next_send.expose(), &self.context);
         let first = kdf_ck(root.chain_key.expose());
         let outgoing = Outgoing::new(first.message_key, &keys, *key_pair.public(), previous_chain_len, 0);
@@ -122,7 +128,6 @@ impl Ratchet {
 impl Outgoing {
     fn new(message_key: Secret<32>, keys: &ChainKeys, ratchet_key: DhPublic, previous_chain_len: u32, n: u32) -> Self {
         let (header_key, tag) = (Secret::new(keys.header_key()), keys.tag(n));
-        let (kem_epoch, fragments) = (0, Vec::new());
-        Self { message_key, header_key, tag, ratchet_key, previous_chain_len, n, kem_epoch, fragments }
+        Self { message_key, header_key, tag, ratchet_key, previous_chain_len, n, kem_epoch: 0 }
     }
 }

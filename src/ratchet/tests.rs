@@ -6,7 +6,7 @@ use crate::limits::{MAX_CHAIN_LEN, MAX_JUMP};
 use crate::message::Opening;
 use crate::padding::Padding;
 use crate::ratchet::{ReceiveError, TagSink, TagSource, check_jump};
-use crate::session::testing::{Pair, forge};
+use crate::session::testing::{Pair, forge, forge_with};
 use crate::session::{Content, Session};
 use crate::wire::payload::PayloadKind;
 use crate::{Envelope, Tag};
@@ -96,7 +96,7 @@ fn broken_fragment_is_told_and_the_content_is_whole() {
     let mut pair = Pair::answered();
     let unknown_kind = [&[1, 3][..], &[0; 10]].concat();
     for (fragments, bad) in [(unknown_kind, true), (Vec::from([0]), false)] {
-        let envelope = forge(&mut pair.alice, &mut pair.rng, |outgoing| outgoing.fragments = fragments);
+        let envelope = forge_with(&mut pair.alice, &mut pair.rng, &fragments, |_| ());
         let opened = pair.bob.open(&Envelope::parse(&envelope).unwrap()).unwrap();
         assert_eq!((opened.content, opened.bad_fragment), (Content::Message(b"text".to_vec()), bad));
     }
@@ -192,7 +192,8 @@ mod kem {
     use crate::ratchet::kem::KemRatchet;
     use crate::ratchet::receive::ReceiveError;
     use crate::state;
-    use crate::wire::fragment::Fragment;
+    use crate::wire::fragment::Fragments;
+    use crate::wire::payload::Tail;
     use alloc::vec::Vec;
     use chacha20::ChaCha20Rng;
     use rand_core::SeedableRng;
@@ -205,14 +206,17 @@ mod kem {
 
     fn fragments(from: &mut KemRatchet, room: usize, rng: &mut ChaCha20Rng) -> Vec<u8> {
         from.prepare(rng);
-        let bytes = from.fragments(room);
+        let portion = from.take_portion(room);
+        let mut bytes = Vec::new();
+        (&*from, portion).write(&mut bytes);
+        assert_eq!(bytes.len(), (&*from, portion).len());
         assert!(bytes.len() <= room + 1, "{} bytes for {room}", bytes.len());
         bytes
     }
 
     fn take_in(to: &mut KemRatchet, bytes: &[u8]) -> bool {
-        let (fragments, all_good) = Reader::whole(bytes, Fragment::read_all).unwrap();
-        all_good && to.take_in(&fragments, true)
+        let fragments = Reader::whole(bytes, Fragments::read).unwrap();
+        !fragments.bad && to.take_in(&fragments, true)
     }
 
     fn image(kem: &KemRatchet) -> Vec<u8> {
@@ -340,7 +344,7 @@ mod kem {
             send(&mut b, &mut a, 476, &mut rng);
             mixed = restored(&a).begin_chain();
         }
-        let (lost, _) = Reader::whole(&late, Fragment::read_all).unwrap();
+        let lost = Reader::whole(&late, Fragments::read).unwrap();
         assert!(b.take_in(&lost, false));
         run(&mut a, &mut b, 1, &mut rng);
     }

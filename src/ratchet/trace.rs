@@ -9,7 +9,10 @@ use alloc::vec::Vec;
 
 /// The 256 symbols of a coded string.
 pub(crate) fn symbols(data: &[u8; 1568]) -> Vec<[u8; 32]> {
-    (0..=255).map(|index| erasure::symbol(data, index)).collect()
+    let mut symbols = Vec::new();
+    erasure::write_symbols(data, 0, 255, &mut symbols);
+    erasure::write_symbols(data, 255, 1, &mut symbols);
+    symbols.as_chunks().0.to_vec()
 }
 
 /// `(offer id, answer id, pq)` of a key, a ciphertext and their secret.

@@ -323,7 +323,7 @@ impl Session {
 fn read_body(mut body: GuardedVec, step: &mut ReceiveStep) -> Option<(Content, bool)> {
     let payload = Payload::decode(&body).ok()?;
     let end = CONTENT_OFFSET.checked_add(payload.content_len)?;
-    let bad_fragment = !step.take_in(&payload.fragments) || payload.bad_fragment;
+    let bad_fragment = !step.take_in(&payload.fragments) || payload.fragments.bad;
     let content = match payload.kind {
         PayloadKind::Application => {
             body.truncate(end);

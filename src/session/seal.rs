@@ -8,7 +8,7 @@ use crate::padding::Padding;
 use crate::ratchet::{Outgoing, SendStep};
 use crate::session::Session;
 use crate::wire::control::encode_receipt;
-use crate::wire::payload::PayloadKind;
+use crate::wire::payload::{PayloadKind, Tail};
 use crate::wire::sealed::{Header, Tag};
 use alloc::vec::Vec;
 use rand_core::CryptoRng;
@@ -70,7 +70,7 @@ impl Session {
         let sealed_len = padding.sealed_len(message.content.len()).ok_or(SealError::TooLong)?;
         let taken = message.content.len().saturating_add(SEALED_FIXED_LEN);
         let (step, outgoing) = self.ratchet.plan_send(sealed_len.saturating_sub(taken), rng)?;
-        let envelope = self.envelope(&outgoing, message, &outgoing.fragments, sealed_len, rng)?;
+        let envelope = self.envelope(&outgoing, message, &step.fragments(), sealed_len, rng)?;
         Ok(Sealed {
             step: SealStep(step),
             envelope,
@@ -84,7 +84,7 @@ impl Session {
         &self,
         outgoing: &Outgoing,
         message: Outbound<'_>,
-        fragments: &[u8],
+        fragments: &impl Tail,
         sealed_len: usize,
         rng: &mut R,
     ) -> Result<Vec<u8>, SealError> {

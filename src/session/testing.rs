@@ -55,11 +55,21 @@ impl Pair {
 
 /// A message as a peer that breaks the protocol could make it: what its header says is changed before it is sealed.
 pub(crate) fn forge(session: &mut Session, rng: &mut ChaCha20Rng, change: impl FnOnce(&mut Outgoing)) -> Vec<u8> {
+    forge_with(session, rng, &[0], change)
+}
+
+/// The same with any bytes for the fragments and their count.
+pub(crate) fn forge_with(
+    session: &mut Session,
+    rng: &mut ChaCha20Rng,
+    fragments: &[u8],
+    change: impl FnOnce(&mut Outgoing),
+) -> Vec<u8> {
     let sealed_len = Padding::default().sealed_len(4).unwrap();
     let (mut step, mut outgoing) = session.ratchet.plan_send(0, rng).unwrap();
     change(&mut outgoing);
     let message = Outbound::text(b"text");
-    let envelope = session.envelope(&outgoing, message, &outgoing.fragments, sealed_len, rng).unwrap();
+    let envelope = session.envelope(&outgoing, message, &fragments, sealed_len, rng).unwrap();
     session.ratchet.swap_send(&mut step);
     envelope
 }

@@ -3,8 +3,6 @@
 use crate::codec::{Reader, Write};
 use crate::error::DecodeError;
 use crate::limits::MAX_FRAGMENTS;
-use alloc::vec::Vec;
-
 /// Length of one symbol.
 pub(crate) const SYMBOL_LEN: usize = 32;
 
@@ -57,30 +55,20 @@ impl<'a> Fragment<'a> {
         let kind = kind.filter(|_| fits);
         Ok(kind.map(|kind| Self { kind, number, offer_id, answer_id, first, symbols }))
     }
+}
 
-    /// Reads a counted list: the well-formed ones, and whether all of them were. What runs over the end takes all that
-    /// is left; so do more of them than may be.
-    pub(crate) fn read_all(reader: &mut Reader<'a>) -> Result<(Vec<Self>, bool), DecodeError> {
-        let mut fragments = Vec::new();
-        let mut all_good = true;
-        let count = reader.u8()?;
-        if count > MAX_FRAGMENTS {
-            reader.rest();
-            return Ok((fragments, false));
-        }
-        for _ in 0..count {
-            match Self::read(reader) {
-                Ok(Some(fragment)) => fragments.push(fragment),
-                Ok(None) => all_good = false,
-                Err(_) => {
-                    reader.rest();
-                    return Ok((fragments, false));
-                }
-            }
-        }
-        Ok((fragments, all_good))
-    }
+/// What stands in front of a fragment's symbols.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FragmentStart {
+    pub(crate) kind: FragmentKind,
+    pub(crate) number: u16,
+    pub(crate) offer_id: ShortId,
+    pub(crate) answer_id: ShortId,
+    pub(crate) first: u8,
+    pub(crate) count: u8,
+}
 
+impl FragmentStart {
     pub(crate) fn write(&self, out: &mut impl Write) {
         out.u8(match self.kind {
             FragmentKind::Offer => 1,
@@ -90,9 +78,42 @@ impl<'a> Fragment<'a> {
         out.bytes(&self.offer_id);
         out.bytes(&self.answer_id);
         out.u8(self.first);
-        let count = self.symbols.len().checked_div(SYMBOL_LEN).unwrap_or(0);
-        out.u8(u8::try_from(count).unwrap_or(u8::MAX));
-        out.bytes(self.symbols);
+        out.u8(self.count);
+    }
+}
+
+/// The well-formed fragments of a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Fragments<'a> {
+    list: [Option<Fragment<'a>>; MAX_FRAGMENTS],
+    /// Whether another was none, or there were too many.
+    pub(crate) bad: bool,
+}
+
+impl<'a> Fragments<'a> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Fragment<'a>> {
+        self.list.iter().flatten()
+    }
+
+    /// Reads a counted list. What runs over the end takes all that is left; so do more of them than may be.
+    pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let mut fragments = Self::default();
+        let count = reader.u8()?;
+        let Some(places) = fragments.list.get_mut(..usize::from(count)) else {
+            reader.rest();
+            return Ok(Self { bad: true, ..Self::default() });
+        };
+        for place in places {
+            if let Ok(fragment) = Fragment::read(reader) {
+                fragments.bad |= fragment.is_none();
+                *place = fragment;
+            } else {
+                reader.rest();
+                fragments.bad = true;
+                break;
+            }
+        }
+        Ok(fragments)
     }
 }
 
@@ -100,10 +121,23 @@ impl<'a> Fragment<'a> {
 mod tests {
     use super::*;
     use alloc::vec;
+    use alloc::vec::Vec;
 
     fn fragment(symbols: &[u8]) -> Fragment<'_> {
         let kind = FragmentKind::Ciphertext;
         Fragment { kind, number: 7, offer_id: [1; 3], answer_id: [2; 3], first: 9, symbols }
+    }
+
+    fn write(fragment: &Fragment<'_>, out: &mut Vec<u8>) {
+        let Fragment { kind, number, offer_id, answer_id, first, symbols } = *fragment;
+        let count = u8::try_from(symbols.len() / SYMBOL_LEN).unwrap();
+        FragmentStart { kind, number, offer_id, answer_id, first, count }.write(out);
+        out.bytes(symbols);
+    }
+
+    fn read<'a>(reader: &mut Reader<'a>) -> (Vec<Fragment<'a>>, bool) {
+        let fragments = Fragments::read(reader).unwrap();
+        (fragments.iter().copied().collect(), !fragments.bad)
     }
 
     fn list(fragments: &[Vec<u8>], tail: usize) -> Vec<u8> {
@@ -114,7 +148,7 @@ mod tests {
     fn bad_ones_are_dropped_and_good_ones_kept() {
         let symbols = [5; 64];
         let mut good = Vec::new();
-        fragment(&symbols).write(&mut good);
+        write(&fragment(&symbols), &mut good);
         assert_eq!(good.len(), FRAGMENT_OVERHEAD + 64);
         let changed = |place: usize, value: u8| {
             let mut bad = good.clone();
@@ -125,25 +159,25 @@ mod tests {
         for bad in [changed(0, 3), changed(0, 1), changed(9, 255)] {
             let bytes = list(&[bad, good.clone()], 3);
             let mut reader = Reader::new(&bytes);
-            assert_eq!(Fragment::read_all(&mut reader), Ok((vec![fragment(&symbols)], false)));
+            assert_eq!(read(&mut reader), (vec![fragment(&symbols)], false));
             assert_eq!(reader.rest(), [0; 3]);
         }
         let bytes = list(&[good.clone(), changed(10, 200)], 3);
         let mut reader = Reader::new(&bytes);
-        assert_eq!(Fragment::read_all(&mut reader), Ok((vec![fragment(&symbols)], false)));
+        assert_eq!(read(&mut reader), (vec![fragment(&symbols)], false));
         assert!(reader.is_empty());
         let bytes = list(&[&good; 5].map(Clone::clone), 3);
         let mut reader = Reader::new(&bytes);
-        assert_eq!(Fragment::read_all(&mut reader), Ok((vec![], false)));
+        assert_eq!(read(&mut reader), (vec![], false));
         assert!(reader.is_empty());
-        for count in [2, usize::from(MAX_FRAGMENTS)] {
+        for count in [2, MAX_FRAGMENTS] {
             let bytes = list(&vec![good.clone(); count], 0);
-            assert_eq!(Fragment::read_all(&mut Reader::new(&bytes)), Ok((vec![fragment(&symbols); count], true)));
+            assert_eq!(read(&mut Reader::new(&bytes)), (vec![fragment(&symbols); count], true));
         }
         // One without symbols.
         let mut empty = Vec::new();
-        fragment(&[]).write(&mut empty);
+        write(&fragment(&[]), &mut empty);
         let bytes = list(&[empty, good], 0);
-        assert_eq!(Fragment::read_all(&mut Reader::new(&bytes)), Ok((vec![fragment(&symbols)], false)));
+        assert_eq!(read(&mut Reader::new(&bytes)), (vec![fragment(&symbols)], false));
     }
 }

@@ -5,8 +5,7 @@ use crate::crypto::aead::{self, MAC_LEN};
 use crate::crypto::sign::SIGNATURE_LEN;
 use crate::error::DecodeError;
 use crate::limits::MAX_CONTENT;
-use crate::wire::fragment::Fragment;
-use alloc::vec::Vec;
+use crate::wire::fragment::Fragments;
 
 /// Length of the key commitment: zeros that must come out of the body's decryption.
 pub(crate) const COMMITMENT_LEN: usize = 32;
@@ -62,10 +61,8 @@ impl PayloadKind {
 pub(crate) struct Payload<'a> {
     pub(crate) kind: PayloadKind,
     pub(crate) content_len: usize,
-    /// The well-formed fragments.
-    pub(crate) fragments: Vec<Fragment<'a>>,
-    /// Whether a fragment was not one. It never costs the message its content.
-    pub(crate) bad_fragment: bool,
+    /// A bad one never costs the message its content.
+    pub(crate) fragments: Fragments<'a>,
 }
 
 impl<'a> Payload<'a> {
@@ -78,11 +75,11 @@ impl<'a> Payload<'a> {
             let kind = PayloadKind::from_byte(reader.u8()?)?;
             let content_len = reader.count(MAX_CONTENT)?;
             reader.slice(content_len)?;
-            let (fragments, all_good) = Fragment::read_all(reader)?;
+            let fragments = Fragments::read(reader)?;
             if !reader.rest().iter().all(|&byte| byte == 0) {
                 return Err(DecodeError::Invalid);
             }
-            Ok(Self { kind, content_len, fragments, bad_fragment: !all_good })
+            Ok(Self { kind, content_len, fragments })
         })
     }
 }
@@ -124,18 +121,33 @@ impl<'a> GroupPayload<'a> {
     }
 }
 
-/// Writes a payload into a body place that is all zeros and ends with room for a MAC; `fragments` with their count in
-/// front. `None` if it does not fit.
-pub(crate) fn write(body: &mut [u8], kind: PayloadKind, content: &[u8], fragments: &[u8]) -> Option<()> {
+/// What stands behind a content: fragments with their count in front, or a signature.
+pub(crate) trait Tail {
+    fn len(&self) -> usize;
+    fn write(&self, out: &mut impl Write);
+}
+
+impl Tail for &[u8] {
+    fn len(&self) -> usize {
+        <[u8]>::len(self)
+    }
+
+    fn write(&self, out: &mut impl Write) {
+        out.bytes(self);
+    }
+}
+
+/// Writes a payload into a body place that is all zeros and ends with room for a MAC. `None` if it does not fit.
+pub(crate) fn write(body: &mut [u8], kind: PayloadKind, content: &[u8], tail: &impl Tail) -> Option<()> {
     let room = body.len().checked_sub(CONTENT_OFFSET + MAC_LEN)?;
-    if content.len().saturating_add(fragments.len()) > room {
+    if content.len().saturating_add(tail.len()) > room {
         return None;
     }
     let mut place = Place(body.get_mut(COMMITMENT_LEN..)?);
     place.u8(kind.byte());
     place.count(content.len());
     place.bytes(content);
-    place.bytes(fragments);
+    tail.write(&mut place);
     Some(())
 }
 
@@ -161,11 +173,11 @@ mod tests {
     #[test]
     fn content_is_written_up_to_the_room_for_the_mac() {
         let mut body = vec![0; CONTENT_OFFSET + 7 + MAC_LEN];
-        assert_eq!(write(&mut body, PayloadKind::Application, &[9; 5], &[8; 2]), Some(()));
+        assert_eq!(write(&mut body, PayloadKind::Application, &[9; 5], &&[8; 2][..]), Some(()));
         assert_eq!(body[CONTENT_OFFSET..], [&[9; 5][..], &[8; 2], &[0; MAC_LEN]].concat());
         let before = body.clone();
-        assert_eq!(write(&mut body, PayloadKind::Application, &[7; 6], &[7; 2]), None);
-        assert_eq!(write(&mut body[..CONTENT_OFFSET], PayloadKind::Application, &[], &[]), None);
+        assert_eq!(write(&mut body, PayloadKind::Application, &[7; 6], &&[7; 2][..]), None);
+        assert_eq!(write(&mut body[..CONTENT_OFFSET], PayloadKind::Application, &[], &&[][..]), None);
         assert_eq!(body, before);
     }
 }
