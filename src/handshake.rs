@@ -66,10 +66,11 @@ fn initiate_at<R: CryptoRng + ?Sized>(
 
     let ephemeral = DhPrivate::generate(rng);
     let ephemeral_public = DhPublic(ephemeral.public());
-    let dh1 = ephemeral.agree(&bundle.identity().dh().0).ok_or(weak)?;
-    let dh2 = ephemeral.agree(&signed.dh.0).ok_or(weak)?;
+    let signed_point = signed.dh.point();
+    let dh1 = ephemeral.agree(&bundle.identity().dh().point()).ok_or(weak)?;
+    let dh2 = ephemeral.agree(&signed_point).ok_or(weak)?;
     let dh3 = match one_time {
-        Some(fields) => Some(ephemeral.agree(&fields.dh.0).ok_or(weak)?),
+        Some(fields) => Some(ephemeral.agree(&fields.dh.point()).ok_or(weak)?),
         None => None,
     };
     let kem_key = one_time.map_or(&signed.kem, |fields| &fields.kem);
@@ -82,7 +83,7 @@ fn initiate_at<R: CryptoRng + ?Sized>(
     let mac = aead::seal(keys.identity_key.expose(), &[0; 12], &th1, &mut payload);
     payload.bytes(&mac);
 
-    let dh4 = identity.agree(&signed.dh).ok_or(weak)?;
+    let dh4 = identity.agree(&signed_point).ok_or(weak)?;
     let th2 = kdf::hash(Label::HandshakeFinal, &[&th1, &payload]);
     let secrets = session_secrets(&th2, keys.next.expose(), &dh4, &identity.fingerprint(), &bundle.fingerprint());
 
@@ -103,10 +104,11 @@ pub(crate) fn respond(
     prefix: &IntroductionPrefix<'_>,
 ) -> Option<Responded> {
     let signed = keys.signed;
-    let dh1 = identity.agree(&prefix.ephemeral)?;
-    let dh2 = signed.private.dh.agree(&prefix.ephemeral.0)?;
+    let ephemeral = prefix.ephemeral.point();
+    let dh1 = identity.agree(&ephemeral)?;
+    let dh2 = signed.private.dh.agree(&ephemeral)?;
     let dh3 = match keys.one_time {
-        Some((_, stored)) => Some(stored.0.dh.agree(&prefix.ephemeral.0)?),
+        Some((_, stored)) => Some(stored.0.dh.agree(&ephemeral)?),
         None => None,
     };
     let kem = keys.one_time.map_or(&signed.private.kem, |(_, stored)| &stored.0.kem).expand();
@@ -120,7 +122,7 @@ pub(crate) fn respond(
         return None;
     }
 
-    let dh4 = signed.private.dh.agree(&payload.identity.dh().0)?;
+    let dh4 = signed.private.dh.agree(&payload.identity.dh().point())?;
     let th2 = kdf::hash(Label::HandshakeFinal, &[&th1, prefix.encrypted_identity]);
     let secrets =
         session_secrets(&th2, keys.next.expose(), &dh4, &payload.identity.fingerprint(), &identity.fingerprint());

@@ -1,7 +1,7 @@
 //! A device's own identity. docs/PROTOCOL.md, "Identity".
 
 use crate::codec::{Reader, Write};
-use crate::crypto::dh::{DH_LEN, DhPrivate};
+use crate::crypto::dh::{DH_LEN, DhPoint, DhPrivate};
 use crate::crypto::sign::SignPrivate;
 use crate::error::StateError;
 use crate::keys::{DhPublic, Fingerprint, IdentityKey, Signature};
@@ -49,8 +49,8 @@ impl IdentityKeyPair {
         Signature(self.sign.sign(message))
     }
 
-    pub(crate) fn agree(&self, public: &DhPublic) -> Option<Guarded<DH_LEN>> {
-        self.dh.agree(&public.0)
+    pub(crate) fn agree(&self, public: &DhPoint) -> Option<Guarded<DH_LEN>> {
+        self.dh.agree(public)
     }
 
     /// The image to store. It holds the private keys.

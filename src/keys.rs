@@ -1,7 +1,7 @@
 //! Typed public keys, key pairs, fingerprints, time.
 
 use crate::codec::{Reader, Write};
-use crate::crypto::dh::{DH_LEN, DhPrivate};
+use crate::crypto::dh::{DH_LEN, DhPoint, DhPrivate};
 use crate::crypto::sign::{SIGNATURE_LEN, VERIFY_LEN};
 use crate::crypto::{kdf, sign};
 use crate::error::DecodeError;
@@ -137,6 +137,12 @@ impl IdentityKey {
     }
 }
 
+impl DhPublic {
+    pub(crate) fn point(&self) -> DhPoint {
+        DhPoint::new(&self.0)
+    }
+}
+
 /// A ratchet key pair: drawn for one sending chain, wiped once the peer's answer to it was taken in.
 #[derive(Debug)]
 pub(crate) struct DhKeyPair {
@@ -164,8 +170,8 @@ impl DhKeyPair {
     }
 
     /// The shared secret, `None` if the peer's key is of low order.
-    pub(crate) fn agree(&self, public: &DhPublic) -> Option<Guarded<DH_LEN>> {
-        self.private.agree(&public.0)
+    pub(crate) fn agree(&self, public: &DhPoint) -> Option<Guarded<DH_LEN>> {
+        self.private.agree(public)
     }
 }
 

@@ -38,13 +38,14 @@ fn body_ad(context: &[u8; 32], tag: &Tag, header: &[u8; HEADER_LEN]) -> [u8; BOD
 
 /// The nonce of a header: the first 12 bytes of its tag.
 fn header_nonce(tag: &Tag) -> [u8; NONCE_LEN] {
-    concat(&[&tag.0])
+    tag.0.first_chunk().copied().unwrap_or_default()
 }
 
 fn concat<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
     let mut whole = [0; N];
-    for (to, from) in whole.iter_mut().zip(parts.iter().copied().flatten()) {
-        *to = *from;
+    let mut place = Place(&mut whole);
+    for part in parts {
+        place.bytes(part);
     }
     whole
 }

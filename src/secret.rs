@@ -4,10 +4,44 @@
 
 use alloc::boxed::Box;
 use core::fmt;
+use core::ops::{Deref, DerefMut};
 use zeroize::{Zeroize, Zeroizing};
 
-/// Secret bytes that live for one call, wiped when they go out of scope.
-pub(crate) type Guarded<const N: usize> = Zeroizing<[u8; N]>;
+/// Secret bytes that live for one call, wiped when they go out of scope, never printed. Moving it leaves a copy on the stack:
+/// whoever returns one runs inside [`crate::crypto::scrubbed`].
+pub(crate) struct Guarded<const N: usize>([u8; N]);
+
+impl<const N: usize> From<[u8; N]> for Guarded<N> {
+    fn from(bytes: [u8; N]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl<const N: usize> Deref for Guarded<N> {
+    type Target = [u8; N];
+
+    fn deref(&self) -> &[u8; N] {
+        &self.0
+    }
+}
+
+impl<const N: usize> DerefMut for Guarded<N> {
+    fn deref_mut(&mut self) -> &mut [u8; N] {
+        &mut self.0
+    }
+}
+
+impl<const N: usize> Drop for Guarded<N> {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl<const N: usize> fmt::Debug for Guarded<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Guarded<{N}>")
+    }
+}
 
 /// A buffer with secret content, wiped when it goes out of scope. Give it its capacity at once: growing leaves copies.
 pub(crate) type GuardedVec = Zeroizing<alloc::vec::Vec<u8>>;
@@ -19,7 +53,7 @@ pub(crate) fn guard(bytes: alloc::vec::Vec<u8>) -> GuardedVec {
 
 /// An empty guard of `N` zero bytes.
 pub(crate) fn guarded<const N: usize>() -> Guarded<N> {
-    Zeroizing::new([0; N])
+    Guarded([0; N])
 }
 
 /// `N` secret bytes in stored state: one heap place, updated in place, wiped on drop, never printed, never copied by
@@ -42,6 +76,11 @@ impl<const N: usize> Secret<N> {
     /// Exchanges the content with another's, without a copy.
     pub(crate) fn swap(&mut self, other: &mut Self) {
         core::mem::swap(&mut self.0, &mut other.0);
+    }
+
+    /// Exchanges the content with what a plan holds.
+    pub(crate) fn swap_guarded(&mut self, other: &mut Guarded<N>) {
+        self.0.swap_with_slice(other.as_mut_slice());
     }
 }
 
@@ -87,6 +126,7 @@ mod tests {
     #[test]
     fn debug_shows_the_type_only() {
         assert_eq!(format!("{:?}", Secret::new(&[7; 32])), "Secret<32>");
+        assert_eq!(format!("{:?}", Guarded::from([7; 32])), "Guarded<32>");
     }
 
     #[test]
@@ -95,5 +135,8 @@ mod tests {
         let mut guard = Secret::new(&[2; 4]);
         secret.swap(&mut guard);
         assert_eq!((secret.expose(), guard.expose()), (&[2; 4], &[1; 4]));
+        let mut guard = Guarded::from([3; 4]);
+        secret.swap_guarded(&mut guard);
+        assert_eq!((secret.expose(), &*guard), (&[3; 4], &[2; 4]));
     }
 }

@@ -20,7 +20,8 @@ const SHORT: usize = 1_280;
 
 /// Encrypts `buffer` in place and returns the tag that goes behind it.
 pub(crate) fn seal(key: &[u8; KEY_LEN], nonce: &[u8; NONCE_LEN], ad: &[u8], buffer: &mut [u8]) -> [u8; MAC_LEN] {
-    let mac = if buffer.len() <= SHORT { seal_short(key, nonce, ad, buffer) } else { seal_long(key, nonce, ad, buffer) };
+    let mac =
+        if buffer.len() <= SHORT { seal_short(key, nonce, ad, buffer) } else { seal_long(key, nonce, ad, buffer) };
     mac.unwrap_or_else(|| {
         // Only for 256 GiB and more. Should it ever happen, no plaintext leaves.
         buffer.zeroize();

@@ -37,12 +37,7 @@ impl DhPrivate {
 
     /// The shared secret with a peer's public key; `None` when it is all zero, that is when the peer's key is of low
     /// order.
-    pub(crate) fn agree(&self, public: &[u8; DH_LEN]) -> Option<Guarded<DH_LEN>> {
-        self.agree_at(&DhPoint::new(public))
-    }
-
-    /// The same for a key that is used more than once.
-    pub(crate) fn agree_at(&self, public: &DhPoint) -> Option<Guarded<DH_LEN>> {
+    pub(crate) fn agree(&self, public: &DhPoint) -> Option<Guarded<DH_LEN>> {
         counted!(dh);
         let mut out = guarded();
         scrubbed::<8192, _>(|| {
@@ -59,7 +54,7 @@ impl DhPrivate {
     }
 }
 
-/// A public key made ready for agreements.
+/// A public key made ready for agreements; worth keeping for the next one with the same key.
 ///
 /// On the curve itself, of which curve and twist share the u-coordinates, Edwards arithmetic is faster than RFC 7748's ladder
 /// and gives the same bytes. Which of the two it is, is public.
@@ -100,7 +95,7 @@ mod tests {
         let key = DhPrivate::from_bytes(&hex("a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4"));
         let peer = hex("e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c");
         let shared = hex("c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552");
-        assert_eq!(*key.agree(&peer).unwrap(), shared);
+        assert_eq!(*key.agree(&DhPoint::new(&peer)).unwrap(), shared);
     }
 
     /// The ladder of RFC 7748, on keys of curve and twist, reduced or not, with the highest bit set or not, and with a part of
@@ -132,7 +127,11 @@ mod tests {
             }
             let shared = StaticSecret::from(private).diffie_hellman(&PublicKey::from(public));
             let expected = shared.was_contributory().then(|| *shared.as_bytes());
-            assert_eq!(DhPrivate::from_bytes(&private).agree(&public).map(|shared| *shared), expected, "{public:?}");
+            assert_eq!(
+                DhPrivate::from_bytes(&private).agree(&DhPoint::new(&public)).map(|shared| *shared),
+                expected,
+                "{public:?}"
+            );
         }
         assert!(on_curve > 1_000 && on_twist > 1_000, "{on_curve} {on_twist}");
     }
@@ -142,13 +141,13 @@ mod tests {
         let key = DhPrivate::from_bytes(&[7; 32]);
         let mut one = [0; 32];
         one[0] = 1;
-        assert!(key.agree(&[0; 32]).is_none());
-        assert!(key.agree(&one).is_none());
+        assert!(key.agree(&DhPoint::new(&[0; 32])).is_none());
+        assert!(key.agree(&DhPoint::new(&one)).is_none());
         // p - 1, and p itself, which is 0 encoded differently.
         let mut p = [0xff; 32];
         (p[0], p[31]) = (0xec, 0x7f);
-        assert!(key.agree(&p).is_none());
+        assert!(key.agree(&DhPoint::new(&p)).is_none());
         p[0] = 0xed;
-        assert!(key.agree(&p).is_none());
+        assert!(key.agree(&DhPoint::new(&p)).is_none());
     }
 }

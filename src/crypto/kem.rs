@@ -1,11 +1,11 @@
 //! ML-KEM-1024 (FIPS 203). Private keys are kept as the 64-byte seed (d, z); encapsulation keys are validated.
 
-use crate::crypto::{counted, scrubbed};
+use crate::crypto::{counted, overwrite, scrubbed};
 use crate::secret::{Guarded, Secret, guarded};
 use core::fmt;
 use libcrux_ml_kem::mlkem1024;
 use rand_core::CryptoRng;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 /// Length of an encapsulation key.
 pub(crate) const KEM_PUBLIC_LEN: usize = 1568;
@@ -63,7 +63,7 @@ impl KemKeyPair {
     /// The shared secret. A ciphertext that was not made for this key gives an unrelated secret (implicit rejection).
     pub(crate) fn decapsulate(&self, ciphertext: &[u8; KEM_CIPHERTEXT_LEN]) -> Guarded<KEM_SECRET_LEN> {
         counted!(kem);
-        scrubbed::<65536, _>(|| Zeroizing::new(mlkem1024::decapsulate(&self.private, &ciphertext.into())))
+        scrubbed::<65536, _>(|| Guarded::from(mlkem1024::decapsulate(&self.private, &ciphertext.into())))
     }
 }
 
@@ -71,7 +71,7 @@ impl Drop for KemKeyPair {
     fn drop(&mut self) {
         // The crate wipes nothing by itself.
         let all = 0..mlkem1024::MlKem1024PrivateKey::len();
-        core::ops::IndexMut::index_mut(&mut self.private, all).zeroize();
+        overwrite(core::ops::IndexMut::index_mut(&mut self.private, all));
     }
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn encapsulate<R: CryptoRng + ?Sized>(public: &[u8; KEM_PUBLIC_LEN], 
     rng.fill_bytes(&mut randomness);
     let (ciphertext, secret) = scrubbed::<65536, _>(|| mlkem1024::encapsulate(&public.into(), randomness));
     randomness.zeroize();
-    Encapsulated { ciphertext: ciphertext.into(), secret: Zeroizing::new(secret) }
+    Encapsulated { ciphertext: ciphertext.into(), secret: secret.into() }
 }
 
 #[cfg(test)]

@@ -27,6 +27,9 @@ pub(crate) fn scrubbed<const N: usize, T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// How much of the stack one message takes, from the call on a session or a chain down: what is scrubbed after it.
+pub(crate) const STEP_STACK: usize = 8_192;
+
 /// Wipes a place at the speed of memory, where byte after byte would be felt.
 pub(crate) fn overwrite(place: &mut [u8]) {
     place.fill(0);

@@ -66,7 +66,7 @@ impl Device {
             let content = core::mem::take(&mut *content);
             Event::GroupMessage { group: name, from, tag, epoch, content, status }
         };
-        Ok((Vec::from([Change::ChainOpen(id, Box::new(planned.step))]), Opened { event, notices }))
+        Ok((Vec::from([Change::ChainOpen(id, planned.step)]), Opened { event, notices }))
     }
 
     /// Takes in what a peer says of a group on its session.

@@ -172,7 +172,7 @@ impl Device {
     ) -> Result<Planned, OpenError> {
         let peer = held.session.peer_fingerprint();
         let known = self.peers.get(&peer).ok_or(OpenError::Rejected)?;
-        let mut changes = Vec::from([Change::Open(id, Box::new(planned.step))]);
+        let mut changes = Vec::from([Change::Open(id, planned.step)]);
         let mut notices = Vec::new();
         if planned.begins_chain {
             notices.push(Notice::NewChain(peer));

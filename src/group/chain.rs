@@ -7,6 +7,7 @@ use crate::codec::{Reader, Write};
 use crate::crypto::aead::NONCE_LEN;
 use crate::crypto::kdf;
 use crate::crypto::sign::{self, SignPrivate};
+use crate::crypto::{STEP_STACK, scrubbed};
 use crate::error::{DecodeError, SealError};
 use crate::group::Group;
 use crate::keys::{Fingerprint, MailboxAddress, UnixTime};
@@ -15,9 +16,10 @@ use crate::limits::MAX_CHAIN_LEN;
 use crate::message::{Outbound, Sealing};
 use crate::padding::Padding;
 use crate::ratchet::{ChainKeys, kdf_ck};
-use crate::secret::{GuardedVec, Secret, guarded};
+use crate::secret::{Guarded, GuardedVec, Secret, guarded};
 use crate::wire::roster::{Announcement, GroupId, GroupPolicy};
 use crate::wire::sealed::{GroupHeader, Tag};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem;
 use rand_core::CryptoRng;
@@ -80,7 +82,7 @@ pub(crate) struct OwnChain {
 /// What sealing a message changes.
 #[derive(Debug)]
 pub(crate) struct OwnStep {
-    chain_key: Secret<32>,
+    chain_key: Guarded<32>,
     n: u32,
 }
 
@@ -140,6 +142,20 @@ impl OwnChain {
         message: Outbound<'_>,
         padding: Padding,
         rng: &mut R,
+    ) -> Result<(Box<OwnStep>, Vec<u8>), SealError> {
+        scrubbed::<STEP_STACK, _>(|| {
+            let (step, envelope) = self.plan(epoch, transcript, message, padding, rng)?;
+            Ok((Box::new(step), envelope))
+        })
+    }
+
+    fn plan<R: CryptoRng + ?Sized>(
+        &self,
+        epoch: u64,
+        transcript: &[u8; 32],
+        message: Outbound<'_>,
+        padding: Padding,
+        rng: &mut R,
     ) -> Result<(OwnStep, Vec<u8>), SealError> {
         let Outbound { kind, content } = message;
         let sealed_len = padding.sealed_len(content.len()).ok_or(SealError::TooLong)?;
@@ -163,7 +179,7 @@ impl OwnChain {
         tail.bytes(&self.sign.sign(&signed_message(&context, &tag, &header, &payload)));
 
         let sealing = Sealing {
-            message_key: step.message_key.expose(),
+            message_key: &step.message_key,
             header_key: self.keys.header_key(),
             body_context: &context,
             header_context: &self.context,
@@ -178,7 +194,7 @@ impl OwnChain {
 
     /// Exchanges the state with what a plan holds.
     pub(crate) fn swap(&mut self, step: &mut OwnStep) {
-        self.chain_key.swap(&mut step.chain_key);
+        self.chain_key.swap_guarded(&mut step.chain_key);
         mem::swap(&mut self.n, &mut step.n);
     }
 

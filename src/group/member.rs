@@ -4,7 +4,7 @@
 //! of an epoch. Nothing is kept before the signature was found good: any member has a chain's symmetric keys.
 
 use crate::codec::{Reader, Write};
-use crate::crypto::sign;
+use crate::crypto::{STEP_STACK, scrubbed, sign};
 use crate::error::{DecodeError, OpenError};
 use crate::group::chain::{ChainId, chain_context, message_context, position, signed_message};
 use crate::keys::{Fingerprint, MailboxAddress, UnixTime};
@@ -13,10 +13,11 @@ use crate::message::Opening;
 use crate::ratchet::{
     ChainKeys, Place, ReceiveError, Skip, SkippedDelta, SkippedKeys, TagSink, TagSource, TagWindow, check_jump, kdf_ck,
 };
-use crate::secret::{GuardedVec, Secret};
+use crate::secret::{Guarded, GuardedVec, Secret};
 use crate::wire::payload::{CONTENT_OFFSET, GroupPayload, PayloadKind};
 use crate::wire::roster::{Announcement, GroupId};
 use crate::wire::sealed::{GroupHeader, Tag};
+use alloc::boxed::Box;
 use core::mem;
 
 /// The only chain in a receiver's store of skipped keys.
@@ -49,7 +50,7 @@ pub(crate) struct MemberChain {
 /// What opening a message changes.
 #[derive(Debug)]
 pub(crate) struct MemberStep {
-    advance: Option<(Secret<32>, u32)>,
+    advance: Option<(Guarded<32>, u32)>,
     skipped: SkippedDelta,
 }
 
@@ -61,7 +62,7 @@ impl MemberStep {
 
 /// A planned opening.
 pub(crate) struct PlannedGroupOpen {
-    pub(crate) step: MemberStep,
+    pub(crate) step: Box<MemberStep>,
     pub(crate) epoch: u64,
     pub(crate) kind: PayloadKind,
     pub(crate) content: GuardedVec,
@@ -136,6 +137,15 @@ impl MemberChain {
         search: bool,
         transcript_of: impl FnOnce(u64) -> Result<[u8; 32], OpenError>,
     ) -> Result<PlannedGroupOpen, OpenError> {
+        scrubbed::<STEP_STACK, _>(|| self.plan(opening, search, transcript_of))
+    }
+
+    fn plan(
+        &self,
+        opening: &Opening<'_>,
+        search: bool,
+        transcript_of: impl FnOnce(u64) -> Result<[u8; 32], OpenError>,
+    ) -> Result<PlannedGroupOpen, OpenError> {
         let tag = opening.tag();
         let (place, unopened) = match self.locate(tag) {
             Some(Place::Spent) => return Err(OpenError::Duplicate),
@@ -156,7 +166,7 @@ impl MemberChain {
         })?;
         let context = message_context(&self.group, header.epoch, &transcript, &self.sender, &self.verify);
         let mut body = opening
-            .body(message_key.expose(), &context, &bytes, &header.nonce)
+            .body(&message_key, &context, &bytes, &header.nonce)
             .ok_or(OpenError::RosterDiffers(self.group, self.sender))?;
         let payload = GroupPayload::decode(&body).map_err(|_| OpenError::Rejected)?;
         let kind = payload.kind;
@@ -167,22 +177,20 @@ impl MemberChain {
         let end = CONTENT_OFFSET.saturating_add(payload.content_len);
         body.truncate(end);
         body.drain(..CONTENT_OFFSET.min(end));
-        Ok(PlannedGroupOpen { lost: step.skipped.lost, step, epoch: header.epoch, kind, content: body })
+        Ok(PlannedGroupOpen { lost: step.skipped.lost, step: Box::new(step), epoch: header.epoch, kind, content: body })
     }
 
-    fn plan_receive(&self, place: Place, n: u32) -> Result<(Secret<32>, MemberStep), ReceiveError> {
+    fn plan_receive(&self, place: Place, n: u32) -> Result<(Guarded<32>, MemberStep), ReceiveError> {
         if let Place::Skipped(sequence) = place {
             let key = self.skipped.get(sequence).ok_or(ReceiveError::Duplicate)?;
-            return Ok((
-                Secret::new(key.key.expose()),
-                MemberStep { advance: None, skipped: SkippedDelta::using(sequence) },
-            ));
+            let step = MemberStep { advance: None, skipped: SkippedDelta::using(sequence) };
+            return Ok(((*key.key.expose()).into(), step));
         }
         let jump = n.checked_sub(self.next).ok_or(ReceiveError::Duplicate)?;
         check_jump(n, jump)?;
         let mut skip = Skip::default();
         let chain_key = skip.run(ONLY, &self.keys, &self.context, self.chain_key.expose(), self.next..n);
-        let step = kdf_ck(chain_key.expose());
+        let step = kdf_ck(&chain_key);
         let advance = Some((step.chain_key, n.saturating_add(1)));
         Ok((step.message_key, MemberStep { advance, skipped: skip.plan(&self.skipped) }))
     }
@@ -191,7 +199,7 @@ impl MemberChain {
     pub(crate) fn swap(&mut self, step: &mut MemberStep, sink: &mut dyn TagSink) {
         self.skipped.swap(&mut step.skipped, sink);
         if let Some((chain_key, next)) = &mut step.advance {
-            self.chain_key.swap(chain_key);
+            self.chain_key.swap_guarded(chain_key);
             mem::swap(&mut self.next, next);
         }
         self.refresh(sink);

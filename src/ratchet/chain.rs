@@ -4,8 +4,7 @@ use crate::crypto::kdf::{self, MacKey};
 use crate::crypto::{aead, counted};
 use crate::keys::MailboxAddress;
 use crate::labels::Label;
-use crate::ratchet::root::split;
-use crate::secret::{Secret, secret_role};
+use crate::secret::{Guarded, Secret, guarded, secret_role};
 use crate::wire::sealed::Tag;
 use alloc::collections::VecDeque;
 use core::ops::Range;
@@ -17,16 +16,19 @@ secret_role! {
 
 /// What one step of a chain gives.
 pub(crate) struct ChainStep {
-    pub(crate) chain_key: Secret<32>,
-    pub(crate) message_key: Secret<32>,
+    pub(crate) chain_key: Guarded<32>,
+    pub(crate) message_key: Guarded<32>,
 }
 
 /// `ck'(32) || mk(32) = EXPAND(ck, label, 64)`.
 pub(crate) fn kdf_ck(chain_key: &[u8; 32]) -> ChainStep {
     counted!(chain_steps);
     let okm = kdf::expand::<64>(chain_key, Label::ChainStep, &[]);
-    let [chain_key, message_key] = split(okm.as_slice());
-    ChainStep { chain_key, message_key }
+    let mut step = ChainStep { chain_key: guarded(), message_key: guarded() };
+    for (key, bytes) in [&mut step.chain_key, &mut step.message_key].into_iter().zip(okm.as_chunks::<32>().0) {
+        key.copy_from_slice(bytes);
+    }
+    step
 }
 
 /// A chain's header secret and the keys that come from it. Knows no chain key.

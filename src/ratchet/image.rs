@@ -31,7 +31,7 @@ impl Ratchet {
     pub(crate) fn write(&self, out: &mut GuardedVec) {
         out.bytes(&self.context);
         out.bytes(self.root_key.expose());
-        out.bytes(&self.remote.0);
+        out.bytes(&self.remote.key.0);
         match &self.sending {
             Sending::Idle { previous_chain_len } => {
                 out.u8(0);
@@ -64,7 +64,7 @@ impl Ratchet {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let context = *reader.array()?;
         let root_key = Secret::new(reader.array()?);
-        let remote = DhPublic(*reader.array()?);
+        let remote = DhPublic(*reader.array()?).into();
         let sending = if reader.flag()? {
             let key_pair = DhKeyPair::from_private(DhPrivate::from_bytes(reader.array()?));
             let keys = ChainKeys::derive(reader.array()?, &context);

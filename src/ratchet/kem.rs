@@ -358,7 +358,8 @@ pub(crate) struct Portion {
 
 impl Tail for (&KemRatchet, Portion) {
     fn len(&self) -> usize {
-        let fragment = |(_, count): Run| usize::from(count).saturating_mul(SYMBOL_LEN).saturating_add(FRAGMENT_OVERHEAD);
+        let fragment =
+            |(_, count): Run| usize::from(count).saturating_mul(SYMBOL_LEN).saturating_add(FRAGMENT_OVERHEAD);
         let fragments = [self.1.answer, self.1.offer].into_iter().flatten();
         fragments.fold(1, |len, run| len.saturating_add(fragment(run)))
     }

@@ -1,15 +1,15 @@
 //! Receiving: where a tag belongs, which keys that takes, and what it leaves behind.
 
-use crate::keys::DhPublic;
 use crate::limits::{MAX_CHAIN_LEN, MAX_JUMP, MAX_SKIPPED};
 use crate::ratchet::chain::{ChainKeys, TagSink, kdf_ck};
 use crate::ratchet::kem::KemRatchet;
 use crate::ratchet::root::kdf_rk;
 use crate::ratchet::skipped::{SkippedDelta, SkippedKey, SkippedKeys};
-use crate::ratchet::state::{Line, Ratchet, Sending};
-use crate::secret::Secret;
+use crate::ratchet::state::{Line, Ratchet, Remote, Sending};
+use crate::secret::{Guarded, Secret};
 use crate::wire::fragment::Fragments;
 use crate::wire::sealed::{Header, Tag};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem;
 use core::ops::Range;
@@ -29,7 +29,7 @@ pub(crate) enum Place {
 
 /// A planned message to open.
 pub(crate) struct Incoming {
-    pub(crate) message_key: Secret<32>,
+    pub(crate) message_key: Guarded<32>,
     pub(crate) step: ReceiveStep,
     /// Whether it begins the peer's next chain, which proves that the peer has opened a message of ours.
     pub(crate) begins_chain: bool,
@@ -48,7 +48,7 @@ pub(crate) struct ReceiveStep {
 
 #[derive(Debug)]
 struct Advance {
-    chain_key: Secret<32>,
+    chain_key: Guarded<32>,
     /// Where the current chain then stands.
     next: u32,
 }
@@ -56,7 +56,7 @@ struct Advance {
 #[derive(Debug)]
 struct ReceiveTurn {
     root_key: Secret<32>,
-    remote: DhPublic,
+    remote: Remote,
     sending: Sending,
     /// Where the finished chain ends.
     finished: u32,
@@ -141,7 +141,7 @@ impl Ratchet {
                     kem: self.kem.clone(),
                     newest: false,
                 };
-                Ok(Incoming { message_key: Secret::new(key.key.expose()), step, begins_chain: false })
+                Ok(Incoming { message_key: (*key.key.expose()).into(), step, begins_chain: false })
             }
             Place::Current => self.plan_current(header),
             Place::Next => self.plan_turn(header),
@@ -151,7 +151,7 @@ impl Ratchet {
     fn plan_current(&self, header: &Header) -> Result<Incoming, ReceiveError> {
         let index = self.current_index().ok_or(ReceiveError::Diverged)?;
         let line = self.lines.get(index).ok_or(ReceiveError::Diverged)?;
-        if header.ratchet_key != self.remote {
+        if header.ratchet_key != self.remote.key {
             return Err(ReceiveError::Diverged);
         }
         if header.kem_epoch != self.kem.received_epoch() {
@@ -162,7 +162,7 @@ impl Ratchet {
         let mut skip = Skip::default();
         let chain_key =
             skip.run(self.line_number(index), &line.keys, &self.context, self.chain_key.expose(), line.next..header.n);
-        let step = kdf_ck(chain_key.expose());
+        let step = kdf_ck(&chain_key);
         let advance = Advance { chain_key: step.chain_key, next: header.n.saturating_add(1) };
         let skipped = skip.plan(&self.skipped);
         let step_out = ReceiveStep { turn: None, advance: Some(advance), skipped, kem: self.kem.clone(), newest: true };
@@ -188,16 +188,17 @@ impl Ratchet {
             }
         };
         check_jump(header.n, rest.saturating_add(header.n))?;
-        let dh = key_pair.agree(&header.ratchet_key).ok_or(ReceiveError::Violation)?;
+        let point = header.ratchet_key.point();
+        let dh = key_pair.agree(&point).ok_or(ReceiveError::Violation)?;
         let mut kem = self.kem.clone();
         let mix = kem.follow(header.kem_epoch)?;
         let root = kdf_rk(self.root_key.expose(), &dh, mix.as_deref(), &self.context);
         let number = self.line_number(self.lines.len().saturating_sub(1));
         let chain_key = skip.run(number, &next.keys, &self.context, root.chain_key.expose(), 0..header.n);
-        let step = kdf_ck(chain_key.expose());
+        let step = kdf_ck(&chain_key);
         let turn = ReceiveTurn {
             root_key: root.root_key,
-            remote: header.ratchet_key,
+            remote: Remote { key: header.ratchet_key, point: Some(Box::new(point)) },
             sending: Sending::Idle { previous_chain_len: *n },
             finished,
             lines: LineChange::Push(Line::new(root.next_header_secret.expose(), &self.context)),
@@ -229,7 +230,7 @@ impl Ratchet {
     fn swap_advance(&mut self, advance: Option<&mut Advance>) {
         let index = self.current_index();
         if let (Some(advance), Some(line)) = (advance, index.and_then(|index| self.lines.get_mut(index))) {
-            self.chain_key.swap(&mut advance.chain_key);
+            self.chain_key.swap_guarded(&mut advance.chain_key);
             mem::swap(&mut line.next, &mut advance.next);
         }
     }
@@ -302,20 +303,20 @@ impl Skip {
         context: &[u8; 32],
         start: &[u8; 32],
         range: Range<u32>,
-    ) -> Secret<32> {
-        let mut chain_key = Secret::new(start);
+    ) -> Guarded<32> {
+        let mut chain_key = Guarded::from(*start);
         if range.is_empty() {
             return chain_key;
         }
         self.chains.push((chain, ChainKeys::derive(line.secret().expose(), context)));
         let keep_from = range.end.saturating_sub(u32::try_from(MAX_SKIPPED).unwrap_or(u32::MAX));
         for n in range {
-            let step = kdf_ck(chain_key.expose());
+            let step = kdf_ck(&chain_key);
             chain_key = step.chain_key;
             if n < keep_from {
                 self.lost = self.lost.saturating_add(1);
             } else {
-                let key = Secret::new(step.message_key.expose());
+                let key = Secret::new(&step.message_key);
                 self.keys.push(SkippedKey { tag: line.tag(n), chain, n, key });
             }
         }

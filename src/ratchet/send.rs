@@ -7,7 +7,7 @@ use crate::ratchet::chain::{ChainKeys, HeaderSecret, kdf_ck};
 use crate::ratchet::kem::{KemRatchet, Portion};
 use crate::ratchet::root::kdf_rk;
 use crate::ratchet::state::{Ratchet, Sending};
-use crate::secret::Secret;
+use crate::secret::{Guarded, Secret};
 use crate::wire::payload::Tail;
 use crate::wire::sealed::Tag;
 use alloc::boxed::Box;
@@ -16,8 +16,8 @@ use rand_core::CryptoRng;
 
 /// A planned message to send: what to encrypt it with.
 pub(crate) struct Outgoing {
-    pub(crate) message_key: Secret<32>,
-    pub(crate) header_key: Secret<32>,
+    pub(crate) message_key: Guarded<32>,
+    pub(crate) header_key: Guarded<32>,
     pub(crate) tag: Tag,
     pub(crate) ratchet_key: DhPublic,
     pub(crate) previous_chain_len: u32,
@@ -43,7 +43,7 @@ impl SendStep {
 #[derive(Debug)]
 enum ChainStep {
     /// One step of the chain.
-    Advance { chain_key: Secret<32>, n: u32 },
+    Advance { chain_key: Guarded<32>, n: u32 },
     /// A new chain.
     Turn(Box<SendTurn>),
 }
@@ -91,13 +91,17 @@ impl Ratchet {
     ) -> Result<(ChainStep, Outgoing), SealError> {
         let key_pair = DhKeyPair::generate(rng);
         // The peer's key was found good when it came.
-        let dh = key_pair.agree(&self.remote).ok_or(SealError::Handshake(HandshakeError::WeakKey))?;
+        let dh = match &self.remote.point {
+            Some(point) => key_pair.agree(point),
+            None => key_pair.agree(&self.remote.key.point()),
+        };
+        let dh = dh.ok_or(SealError::Handshake(HandshakeError::WeakKey))?;
         let mix = kem.begin_chain();
         let root = kdf_rk(self.root_key.expose(), &dh, mix.as_deref(), &self.context);
         let keys = ChainKeys::derive(self.next_send.expose(), &self.context);
         let first = kdf_ck(root.chain_key.expose());
         let outgoing = Outgoing::new(first.message_key, &keys, *key_pair.public(), previous_chain_len, 0);
-        let chain_key = Secret::new(first.chain_key.expose());
+        let chain_key = Secret::new(&first.chain_key);
         let turn = SendTurn {
             root_key: root.root_key,
             sending: Sending::Active { key_pair, keys, chain_key, n: 1, previous_chain_len },
@@ -112,12 +116,13 @@ impl Ratchet {
         match &mut step.chain {
             ChainStep::Advance { chain_key: new_key, n: new_n } => {
                 if let Sending::Active { chain_key, n, .. } = &mut self.sending {
-                    chain_key.swap(new_key);
+                    chain_key.swap_guarded(new_key);
                     mem::swap(n, new_n);
                 }
             }
             ChainStep::Turn(turn) => {
                 self.root_key.swap(&mut turn.root_key);
+                self.remote.point = None;
                 mem::swap(&mut self.sending, &mut turn.sending);
                 mem::swap(&mut self.next_send, &mut turn.next_send);
             }
@@ -126,8 +131,8 @@ impl Ratchet {
 }
 
 impl Outgoing {
-    fn new(message_key: Secret<32>, keys: &ChainKeys, ratchet_key: DhPublic, previous_chain_len: u32, n: u32) -> Self {
-        let (header_key, tag) = (Secret::new(keys.header_key()), keys.tag(n));
+    fn new(message_key: Guarded<32>, keys: &ChainKeys, ratchet_key: DhPublic, previous_chain_len: u32, n: u32) -> Self {
+        let (header_key, tag) = (Guarded::from(*keys.header_key()), keys.tag(n));
         Self { message_key, header_key, tag, ratchet_key, previous_chain_len, n, kem_epoch: 0 }
     }
 }

@@ -12,7 +12,7 @@
 //! what a plan changes with what was there. They can't fail, and doing them twice does nothing: whoever could not store
 //! the new state swaps back.
 
-use crate::crypto::dh::DhPrivate;
+use crate::crypto::dh::{DhPoint, DhPrivate};
 use crate::keys::{DhKeyPair, DhPublic, MailboxAddress};
 use crate::limits::{MAX_MAILBOXES, NEXT_TAG_WINDOW, SPENT_WINDOW, TAG_WINDOW};
 use crate::ratchet::chain::{ChainKeys, HeaderSecret, TagSink, TagWindow};
@@ -22,6 +22,7 @@ use crate::ratchet::root::kdf_rk;
 use crate::ratchet::skipped::SkippedKeys;
 use crate::secret::Secret;
 use crate::wire::sealed::Header;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::ops::Range;
 
@@ -43,6 +44,20 @@ pub(super) enum Sending {
     Idle { previous_chain_len: u32 },
     /// A chain is going, at least one message long; the key pair waits for the peer's next chain.
     Active { key_pair: DhKeyPair, keys: ChainKeys, chain_key: Secret<32>, n: u32, previous_chain_len: u32 },
+}
+
+/// The peer's ratchet key. Each is agreed with twice, when it comes and when it is answered.
+#[derive(Debug)]
+pub(super) struct Remote {
+    pub(super) key: DhPublic,
+    /// Between the two.
+    pub(super) point: Option<Box<DhPoint>>,
+}
+
+impl From<DhPublic> for Remote {
+    fn from(key: DhPublic) -> Self {
+        Self { key, point: None }
+    }
 }
 
 /// A receiving chain as far as its header secret reaches.
@@ -68,7 +83,7 @@ impl Line {
 pub(crate) struct Ratchet {
     pub(super) context: [u8; 32],
     pub(super) root_key: Secret<32>,
-    pub(super) remote: DhPublic,
+    pub(super) remote: Remote,
     pub(super) sending: Sending,
     pub(super) next_send: HeaderSecret,
     pub(super) lines: VecDeque<Line>,
@@ -85,7 +100,7 @@ impl Ratchet {
         let mut ratchet = Self {
             context: secrets.context,
             root_key: Secret::new(secrets.root_key.expose()),
-            remote: signed_prekey,
+            remote: signed_prekey.into(),
             sending: Sending::Idle { previous_chain_len: 0 },
             next_send: HeaderSecret::new(secrets.initiator_header.expose()),
             lines: VecDeque::from([Line::new(secrets.responder_header.expose(), &secrets.context)]),
@@ -105,13 +120,14 @@ impl Ratchet {
         signed_prekey: &DhPrivate,
         header: &Header,
     ) -> Result<Self, ReceiveError> {
-        let dh = signed_prekey.agree(&header.ratchet_key.0).ok_or(ReceiveError::Violation)?;
+        let point = header.ratchet_key.point();
+        let dh = signed_prekey.agree(&point).ok_or(ReceiveError::Violation)?;
         let step = kdf_rk(secrets.root_key.expose(), &dh, None, &secrets.context);
         let first = Line { keys: initiator_keys, next: 0, window: TagWindow::default() };
         let mut ratchet = Self {
             context: secrets.context,
             root_key: Secret::new(step.root_key.expose()),
-            remote: header.ratchet_key,
+            remote: Remote { key: header.ratchet_key, point: Some(Box::new(point)) },
             sending: Sending::Idle { previous_chain_len: 0 },
             next_send: HeaderSecret::new(secrets.responder_header.expose()),
             lines: VecDeque::from([first, Line::new(step.next_header_secret.expose(), &secrets.context)]),

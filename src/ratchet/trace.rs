@@ -43,7 +43,7 @@ impl Ratchet {
         let (own, peers) = self.kem_epochs();
         object! {
             "rk": self.root_key.expose(),
-            "peer_ratchet_key": &self.remote.0,
+            "peer_ratchet_key": &self.remote.key.0,
             "sending": sending,
             "next_sending_header_secret": self.next_send.expose(),
             "receiving": receiving.collect::<Vec<_>>(),

@@ -2,6 +2,7 @@
 //! tag up, hash, open the small header over the body's hash, and only then derive keys.
 
 use crate::codec::Reader;
+use crate::crypto::{STEP_STACK, scrubbed};
 use crate::error::OpenError;
 use crate::handshake::{self, Responded};
 use crate::identity::IdentityKeyPair;
@@ -18,6 +19,7 @@ use crate::wire::envelope::Envelope;
 use crate::wire::introduction::IntroductionId;
 use crate::wire::payload::{CONTENT_OFFSET, Payload, PayloadKind};
 use crate::wire::sealed::{HEADER_LEN, Header, Tag};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::{fmt, mem};
 
@@ -73,13 +75,20 @@ impl OpenStep {
 }
 
 /// A planned opening.
-pub(crate) struct PlannedOpen {
-    pub(crate) step: OpenStep,
+pub(crate) struct PlannedOpen<S = Box<OpenStep>> {
+    pub(crate) step: S,
     pub(crate) opened: Opened,
     /// The session's status with it.
     pub(crate) status: SessionStatus,
     /// Whether it is the first message of a chain.
     pub(crate) begins_chain: bool,
+}
+
+impl PlannedOpen<OpenStep> {
+    fn boxed(self) -> PlannedOpen {
+        let Self { step, opened, status, begins_chain } = self;
+        PlannedOpen { step: Box::new(step), opened, status, begins_chain }
+    }
 }
 
 /// An introduction that was accepted: the session, the message, and what the prekey store has to forget and to keep.
@@ -133,8 +142,7 @@ impl Session {
     /// far ahead to be recognised by its tag ([`Self::search`]).
     pub fn open(&mut self, envelope: &Envelope<'_>) -> Result<Opened, OpenError> {
         let place = self.ratchet.locate(&envelope.tag()).ok_or(OpenError::Unknown)?;
-        let planned = self.plan_open(place, &Opening::new(envelope))?;
-        Ok(self.settle(planned))
+        scrubbed::<STEP_STACK, _>(|| self.plan_at(place, &Opening::new(envelope)).map(|planned| self.settle(planned)))
     }
 
     /// Like [`Self::open`], also for a message that is more than [`crate::limits::TAG_WINDOW`] ahead: costs at most two
@@ -143,11 +151,10 @@ impl Session {
     /// # Errors
     /// [`OpenError`]; nothing has changed.
     pub fn search(&mut self, envelope: &Envelope<'_>) -> Result<Opened, OpenError> {
-        let planned = self.plan_search(&Opening::new(envelope))?;
-        Ok(self.settle(planned))
+        scrubbed::<STEP_STACK, _>(|| self.plan_anywhere(&Opening::new(envelope)).map(|planned| self.settle(planned)))
     }
 
-    fn settle(&mut self, mut planned: PlannedOpen) -> Opened {
+    fn settle(&mut self, mut planned: PlannedOpen<OpenStep>) -> Opened {
         self.swap_open(&mut planned.step, &mut ());
         planned.opened
     }
@@ -157,8 +164,17 @@ impl Session {
         self.ratchet.locate(tag)
     }
 
-    /// Plans to open a message whose tag was found at this place.
+    /// Plans to open a message whose tag was found at this place. The step is kept on the heap until it is stored.
     pub(crate) fn plan_open(&self, place: Place, opening: &Opening<'_>) -> Result<PlannedOpen, OpenError> {
+        scrubbed::<STEP_STACK, _>(|| self.plan_at(place, opening).map(PlannedOpen::boxed))
+    }
+
+    /// Plans to open a message that may be anywhere in the current or the next receiving chain.
+    pub(crate) fn plan_search(&self, opening: &Opening<'_>) -> Result<PlannedOpen, OpenError> {
+        scrubbed::<STEP_STACK, _>(|| self.plan_anywhere(opening).map(PlannedOpen::boxed))
+    }
+
+    fn plan_at(&self, place: Place, opening: &Opening<'_>) -> Result<PlannedOpen<OpenStep>, OpenError> {
         if place == Place::Spent {
             return Err(OpenError::Duplicate);
         }
@@ -167,10 +183,9 @@ impl Session {
         self.plan_authentic(place, &header, opening)
     }
 
-    /// Plans to open a message that may be anywhere in the current or the next receiving chain.
-    pub(crate) fn plan_search(&self, opening: &Opening<'_>) -> Result<PlannedOpen, OpenError> {
+    fn plan_anywhere(&self, opening: &Opening<'_>) -> Result<PlannedOpen<OpenStep>, OpenError> {
         if let Some(place) = self.ratchet.locate(opening.tag()) {
-            return self.plan_open(place, opening);
+            return self.plan_at(place, opening);
         }
         for place in [Place::Current, Place::Next] {
             let Some(keys) = self.ratchet.keys_at(place) else { continue };
@@ -187,7 +202,7 @@ impl Session {
         place: Place,
         header: &AuthenticHeader,
         opening: &Opening<'_>,
-    ) -> Result<PlannedOpen, OpenError> {
+    ) -> Result<PlannedOpen<OpenStep>, OpenError> {
         let peer = self.peer_fingerprint;
         let incoming = self.ratchet.plan_receive(place, &header.header).map_err(|error| match error {
             ReceiveError::Duplicate => OpenError::Duplicate,
@@ -203,10 +218,10 @@ impl Session {
         mut incoming: Incoming,
         header: &AuthenticHeader,
         opening: &Opening<'_>,
-    ) -> Result<PlannedOpen, OpenError> {
+    ) -> Result<PlannedOpen<OpenStep>, OpenError> {
         let peer = self.peer_fingerprint;
         let body = opening
-            .body(incoming.message_key.expose(), self.ratchet.context(), &header.bytes, &header.header.nonce)
+            .body(&incoming.message_key, self.ratchet.context(), &header.bytes, &header.header.nonce)
             .ok_or(OpenError::Diverged(peer))?;
         let (content, bad_fragment) = read_body(body, &mut incoming.step).ok_or(OpenError::Violation(peer))?;
         // An initiator is confirmed by any message; a responder by one that answers to a message of its own.
@@ -379,8 +394,8 @@ mod tests {
                     let keys_there = bob.ratchet.keys_at(place).unwrap();
                     let header = open_header(&opening, keys_there, bob.ratchet.context()).unwrap();
                     let incoming = bob.ratchet.plan_receive(place, &header.header).unwrap();
-                    *keys.entry(*incoming.message_key.expose()).or_default() += 1;
-                    let fresh = used.insert((*incoming.message_key.expose(), header.header.nonce));
+                    *keys.entry(*incoming.message_key).or_default() += 1;
+                    let fresh = used.insert((*incoming.message_key, header.header.nonce));
                     assert!(fresh, "a body key and nonce were repeated");
                     bob.open(&envelope).unwrap();
                 }

@@ -1,6 +1,7 @@
 //! Sealing: content in, envelope out.
 
 use crate::crypto::aead::NONCE_LEN;
+use crate::crypto::{STEP_STACK, scrubbed};
 use crate::error::SealError;
 use crate::limits::SEALED_FIXED_LEN;
 use crate::message::{Outbound, Sealing};
@@ -10,6 +11,7 @@ use crate::session::Session;
 use crate::wire::control::encode_receipt;
 use crate::wire::payload::{PayloadKind, Tail};
 use crate::wire::sealed::{Header, Tag};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use rand_core::CryptoRng;
 
@@ -18,11 +20,11 @@ use rand_core::CryptoRng;
 pub(crate) struct SealStep(SendStep);
 
 /// A planned envelope.
-pub(crate) struct Sealed {
-    pub(crate) step: SealStep,
+pub(crate) struct Sealed<S = Box<SealStep>> {
+    pub(crate) step: S,
     pub(crate) envelope: Vec<u8>,
     #[cfg(feature = "vectors")]
-    pub(crate) message_key: crate::secret::Secret<32>,
+    pub(crate) message_key: crate::secret::Guarded<32>,
 }
 
 impl Session {
@@ -37,10 +39,7 @@ impl Session {
         padding: Padding,
         rng: &mut R,
     ) -> Result<Vec<u8>, SealError> {
-        let message = Outbound { kind: PayloadKind::Application, content };
-        let mut sealed = self.plan_seal(message, padding, rng)?;
-        self.swap_seal(&mut sealed.step);
-        Ok(sealed.envelope)
+        self.seal_now(Outbound { kind: PayloadKind::Application, content }, padding, rng)
     }
 
     /// Seals a receipt: these messages of the peer were read. Draws as [`Self::seal`] does.
@@ -55,18 +54,46 @@ impl Session {
         rng: &mut R,
     ) -> Result<Vec<u8>, SealError> {
         let content = encode_receipt(tags).ok_or(SealError::TooLong)?;
-        let message = Outbound { kind: PayloadKind::Receipt, content: &content };
-        let mut sealed = self.plan_seal(message, padding, rng)?;
-        self.swap_seal(&mut sealed.step);
-        Ok(sealed.envelope)
+        self.seal_now(Outbound { kind: PayloadKind::Receipt, content: &content }, padding, rng)
     }
 
+    fn seal_now<R: CryptoRng + ?Sized>(
+        &mut self,
+        message: Outbound<'_>,
+        padding: Padding,
+        rng: &mut R,
+    ) -> Result<Vec<u8>, SealError> {
+        scrubbed::<STEP_STACK, _>(|| {
+            let mut sealed = self.plan(message, padding, rng)?;
+            self.swap_seal(&mut sealed.step);
+            Ok(sealed.envelope)
+        })
+    }
+
+    /// Plans an envelope. The step is kept on the heap until it is stored.
     pub(crate) fn plan_seal<R: CryptoRng + ?Sized>(
         &self,
         message: Outbound<'_>,
         padding: Padding,
         rng: &mut R,
     ) -> Result<Sealed, SealError> {
+        scrubbed::<STEP_STACK, _>(|| {
+            let sealed = self.plan(message, padding, rng)?;
+            Ok(Sealed {
+                step: Box::new(sealed.step),
+                envelope: sealed.envelope,
+                #[cfg(feature = "vectors")]
+                message_key: sealed.message_key,
+            })
+        })
+    }
+
+    fn plan<R: CryptoRng + ?Sized>(
+        &self,
+        message: Outbound<'_>,
+        padding: Padding,
+        rng: &mut R,
+    ) -> Result<Sealed<SealStep>, SealError> {
         let sealed_len = padding.sealed_len(message.content.len()).ok_or(SealError::TooLong)?;
         let taken = message.content.len().saturating_add(SEALED_FIXED_LEN);
         let (step, outgoing) = self.ratchet.plan_send(sealed_len.saturating_sub(taken), rng)?;
@@ -98,8 +125,8 @@ impl Session {
             nonce,
         };
         let sealing = Sealing {
-            message_key: outgoing.message_key.expose(),
-            header_key: outgoing.header_key.expose(),
+            message_key: &outgoing.message_key,
+            header_key: &outgoing.header_key,
             body_context: self.ratchet.context(),
             header_context: self.ratchet.context(),
             tag: outgoing.tag,

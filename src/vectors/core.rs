@@ -168,16 +168,16 @@ fn handshakes() -> File {
         // The same again, step by step.
         let ephemeral = DhPrivate::from_bytes(draws[0].as_slice().try_into().unwrap());
         let (signed, opk) = (&bundle.signed().fields, bundle.one_time().map(|one_time| &one_time.fields));
-        let dh1 = ephemeral.agree(&bundle.identity().dh().0).unwrap();
-        let dh2 = ephemeral.agree(&signed.dh.0).unwrap();
-        let dh3 = opk.map(|fields| ephemeral.agree(&fields.dh.0).unwrap());
+        let dh1 = ephemeral.agree(&bundle.identity().dh().point()).unwrap();
+        let dh2 = ephemeral.agree(&signed.dh.point()).unwrap();
+        let dh3 = opk.map(|fields| ephemeral.agree(&fields.dh.point()).unwrap());
         let mut again = Again(draws[1].clone());
         let encapsulated = kem::encapsulate(opk.map_or(&signed.kem, |fields| &fields.kem), &mut again);
         let public = crate::keys::DhPublic(ephemeral.public());
         let th1 = handshake::transcript(bundle.identity(), signed, opk, &public, &encapsulated.ciphertext);
         let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_deref(), &encapsulated.secret);
         let payload = IdentityPayload { identity: *alice.public(), created_at, certificate }.encode();
-        let dh4 = alice.agree(&signed.dh).unwrap();
+        let dh4 = alice.agree(&signed.dh.point()).unwrap();
         let prefix = IntroductionPrefix::parse(&initiated.prefix).unwrap();
         let th2 = kdf::hash(Label::HandshakeFinal, &[&th1, prefix.encrypted_identity]);
         assert_eq!(th2, initiated.transcript);

@@ -31,8 +31,8 @@ fn chains() -> File {
         let mut at = ck;
         let steps = (0..3_u32).map(|n| {
             let step = kdf_ck(&at);
-            at = *step.chain_key.expose();
-            object! { "n": n, "mk": step.message_key.expose(), "ck_next": step.chain_key.expose(), "tag": &keys.tag(n).0 }
+            at = *step.chain_key;
+            object! { "n": n, "mk": &*step.message_key, "ck_next": &*step.chain_key, "tag": &keys.tag(n).0 }
         });
         let steps: Vec<Value> = steps.collect();
         object! {
@@ -179,7 +179,7 @@ impl Side {
         let value = object! {
             "content": content,
             "draws": self.rng.draws(),
-            "mk": sealed.message_key.expose(),
+            "mk": &*sealed.message_key,
             "envelope": &sealed.envelope,
             "state_after": self.session.trace(),
         };
