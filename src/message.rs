@@ -5,15 +5,15 @@
 
 use crate::codec::Write;
 use crate::crypto::aead::{self, MAC_LEN, NONCE_LEN};
-use crate::crypto::kdf;
+use crate::crypto::{kdf, overwrite};
 use crate::labels::Label;
 use crate::secret::{GuardedVec, guard};
 use crate::wire::envelope::{Envelope, EnvelopeKind, START_LEN};
 use crate::wire::introduction::{IntroductionPrefix, PREFIX_LEN};
 use crate::wire::payload::{self, PayloadKind, Place, Tail};
 use crate::wire::sealed::{HEADER_LEN, SealedPlaces, Tag};
-use alloc::vec;
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 /// Length of a header's associated data.
 const HEADER_AD_LEN: usize = START_LEN + 32 + 32 + Tag::LEN + 32;
@@ -80,9 +80,11 @@ pub(crate) struct Sealing<'a> {
 }
 
 impl Sealing<'_> {
-    /// The envelope. `sealed_len` is a bucket; `tail` is what stands behind the content. `None` if it does not fit.
+    /// The envelope, in a buffer that may be there already. `sealed_len` is a bucket; `tail` is what stands behind the
+    /// content. `None` if it does not fit.
     pub(crate) fn envelope(
         &self,
+        mut envelope: Vec<u8>,
         sealed_len: usize,
         kind: PayloadKind,
         content: &[u8],
@@ -92,7 +94,10 @@ impl Sealing<'_> {
             Some((prefix, hash)) => (EnvelopeKind::Introduction, prefix.as_slice(), *hash),
             None => (EnvelopeKind::Sealed, &[][..], [0; 32]),
         };
-        let mut envelope = vec![0; prefix.len().saturating_add(sealed_len)];
+        let len = prefix.len().saturating_add(sealed_len);
+        envelope.clear();
+        envelope.reserve_exact(len);
+        envelope.resize(len, 0);
         let (place, rest) = envelope.split_first_chunk_mut::<START_LEN>()?;
         *place = envelope_kind.start();
         let (place, sealed) = rest.split_at_mut_checked(prefix.len())?;
@@ -118,12 +123,20 @@ pub(crate) struct Opening<'a> {
     pub(crate) envelope: &'a Envelope<'a>,
     prefix_hash: [u8; 32],
     body_hash: [u8; 32],
+    /// Room for the body, for the first that asks for it.
+    buffer: Cell<GuardedVec>,
 }
 
 impl<'a> Opening<'a> {
     pub(crate) fn new(envelope: &'a Envelope<'a>) -> Self {
+        Self::with_buffer(envelope, Vec::new())
+    }
+
+    /// The same with room for the body that is there already; what is in it is overwritten.
+    pub(crate) fn with_buffer(envelope: &'a Envelope<'a>, buffer: Vec<u8>) -> Self {
         Self {
             envelope,
+            buffer: Cell::new(guard(buffer)),
             prefix_hash: envelope.prefix.as_ref().map_or([0; 32], IntroductionPrefix::hash),
             body_hash: kdf::hash(Label::Body, &[envelope.sealed.body]),
         }
@@ -150,7 +163,14 @@ impl<'a> Opening<'a> {
         nonce: &[u8; NONCE_LEN],
     ) -> Option<GuardedVec> {
         let (ciphertext, mac) = self.envelope.sealed.body.split_last_chunk::<MAC_LEN>()?;
-        let mut body = guard(ciphertext.to_vec());
+        let mut body = self.buffer.take();
+        if body.capacity() < ciphertext.len() {
+            // Not by growing: that would leave what is in it.
+            body = guard(Vec::with_capacity(ciphertext.len()));
+        }
+        overwrite(&mut body);
+        body.clear();
+        body.extend_from_slice(ciphertext);
         aead::open(message_key, nonce, &body_ad(context, self.tag(), header), &mut body, mac).then_some(body)
     }
 }

@@ -49,10 +49,37 @@ impl fmt::Debug for SignPrivate {
 
 /// Whether the signature is this key's over this message.
 pub(crate) fn verify(public: &[u8; VERIFY_LEN], message: &[u8], signature: &[u8; SIGNATURE_LEN]) -> bool {
-    counted!(sign);
-    VerifyingKey::from_bytes(public)
-        .and_then(|key| key.verify_strict(message, &Signature::from_bytes(signature)))
-        .is_ok()
+    SignPublic::new(*public).verify(message, signature)
+}
+
+/// A public key that is made ready once for many signatures.
+pub(crate) struct SignPublic {
+    bytes: [u8; VERIFY_LEN],
+    /// `None` for bytes that are no key: then no signature is good.
+    key: Option<Box<VerifyingKey>>,
+}
+
+impl SignPublic {
+    pub(crate) fn new(bytes: [u8; VERIFY_LEN]) -> Self {
+        Self { bytes, key: VerifyingKey::from_bytes(&bytes).ok().map(Box::new) }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; VERIFY_LEN] {
+        &self.bytes
+    }
+
+    /// Whether the signature is this key's over this message.
+    pub(crate) fn verify(&self, message: &[u8], signature: &[u8; SIGNATURE_LEN]) -> bool {
+        counted!(sign);
+        let signature = Signature::from_bytes(signature);
+        self.key.as_ref().is_some_and(|key| key.verify_strict(message, &signature).is_ok())
+    }
+}
+
+impl fmt::Debug for SignPublic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SignPublic")
+    }
 }
 
 #[cfg(test)]

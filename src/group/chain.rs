@@ -188,7 +188,7 @@ impl OwnChain {
             nonce,
             prefix: None,
         };
-        let envelope = sealing.envelope(sealed_len, kind, content, &&tail[..]).ok_or(SealError::TooLong)?;
+        let envelope = sealing.envelope(Vec::new(), sealed_len, kind, content, &&tail[..]).ok_or(SealError::TooLong)?;
         Ok((OwnStep { chain_key: step.chain_key, n: self.n.saturating_add(1) }, envelope))
     }
 

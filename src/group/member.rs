@@ -4,7 +4,8 @@
 //! of an epoch. Nothing is kept before the signature was found good: any member has a chain's symmetric keys.
 
 use crate::codec::{Reader, Write};
-use crate::crypto::{STEP_STACK, scrubbed, sign};
+use crate::crypto::sign::SignPublic;
+use crate::crypto::{STEP_STACK, scrubbed};
 use crate::error::{DecodeError, OpenError};
 use crate::group::chain::{ChainId, chain_context, message_context, position, signed_message};
 use crate::keys::{Fingerprint, MailboxAddress, UnixTime};
@@ -35,7 +36,7 @@ pub(crate) struct MemberChain {
     pub(crate) number: u64,
     /// Since when the member has a newer one.
     pub(crate) replaced: Option<UnixTime>,
-    verify: [u8; 32],
+    verify: SignPublic,
     context: [u8; 32],
     keys: ChainKeys,
     chain_key: Secret<32>,
@@ -82,7 +83,7 @@ impl MemberChain {
             transcript: announced.transcript,
             number,
             replaced: None,
-            verify: announced.verify,
+            verify: SignPublic::new(announced.verify),
             context,
             keys: ChainKeys::derive(announced.header_secret.expose(), &context),
             chain_key: Secret::new(announced.chain_key.expose()),
@@ -164,14 +165,14 @@ impl MemberChain {
             ReceiveError::Duplicate => OpenError::Duplicate,
             ReceiveError::Diverged | ReceiveError::Violation => OpenError::Rejected,
         })?;
-        let context = message_context(&self.group, header.epoch, &transcript, &self.sender, &self.verify);
+        let context = message_context(&self.group, header.epoch, &transcript, &self.sender, self.verify.bytes());
         let mut body = opening
             .body(&message_key, &context, &bytes, &header.nonce)
             .ok_or(OpenError::RosterDiffers(self.group, self.sender))?;
         let payload = GroupPayload::decode(&body).map_err(|_| OpenError::Rejected)?;
         let kind = payload.kind;
         let signed = signed_message(&context, tag, &bytes, &[payload.signed]);
-        if !sign::verify(&self.verify, &signed, payload.signature) {
+        if !self.verify.verify(&signed, payload.signature) {
             return Err(OpenError::Rejected);
         }
         let end = CONTENT_OFFSET.saturating_add(payload.content_len);
@@ -222,7 +223,7 @@ impl MemberChain {
         out.u64(self.number);
         out.flag(self.replaced.is_some());
         out.u64(self.replaced.unwrap_or_default().0);
-        out.bytes(&self.verify);
+        out.bytes(self.verify.bytes());
         out.bytes(self.keys.secret().expose());
         out.bytes(self.chain_key.expose());
         out.u32(self.start);
@@ -255,7 +256,7 @@ impl MemberChain {
             transcript,
             number,
             replaced: replaced.then_some(UnixTime(since)),
-            verify,
+            verify: SignPublic::new(verify),
             context,
             keys,
             chain_key,

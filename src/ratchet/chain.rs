@@ -4,6 +4,7 @@ use crate::crypto::kdf::{self, MacKey};
 use crate::crypto::{aead, counted};
 use crate::keys::MailboxAddress;
 use crate::labels::Label;
+use crate::limits::{NEXT_TAG_WINDOW, SPENT_WINDOW, TAG_WINDOW};
 use crate::secret::{Guarded, Secret, guarded, secret_role};
 use crate::wire::sealed::Tag;
 use alloc::collections::VecDeque;
@@ -92,6 +93,11 @@ impl TagSink for () {
     fn remove(&mut self, _: Tag, _: TagSource) {}
 }
 
+/// Room for the tags of a chain that is to come, and of one that is going: taken at once, not by and by.
+const NEXT_ROOM: usize = 8;
+const WINDOW_ROOM: usize = 80;
+const _: () = assert!(NEXT_TAG_WINDOW == 8 && TAG_WINDOW + SPENT_WINDOW == 80);
+
 /// The tags of a run of positions, kept so that a lookup costs no HMAC. Nothing but a cache of the chain's keys.
 #[derive(Debug, Default)]
 pub(crate) struct TagWindow {
@@ -114,6 +120,10 @@ impl TagWindow {
         if range.end <= self.start || self.end() <= range.start {
             self.clear(sink);
             self.start = range.start;
+        }
+        if range.len() > self.tags.capacity() {
+            let most = if range.len() > NEXT_ROOM { WINDOW_ROOM.max(range.len()) } else { NEXT_ROOM };
+            self.tags.reserve_exact(most.saturating_sub(self.tags.len()));
         }
         while self.start < range.start {
             self.start = self.start.saturating_add(1);

@@ -141,8 +141,20 @@ impl Session {
     /// [`OpenError`]; nothing has changed. [`OpenError::Unknown`] says that the message is not of this session, or too
     /// far ahead to be recognised by its tag ([`Self::search`]).
     pub fn open(&mut self, envelope: &Envelope<'_>) -> Result<Opened, OpenError> {
+        self.open_into(envelope, Vec::new())
+    }
+
+    /// As [`Self::open`], with a buffer for the content: [`Content::Message`] gives it back. What is in it is overwritten, and nothing
+    /// is allocated if it has room for the whole envelope.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; nothing has changed.
+    pub fn open_into(&mut self, envelope: &Envelope<'_>, buffer: Vec<u8>) -> Result<Opened, OpenError> {
         let place = self.ratchet.locate(&envelope.tag()).ok_or(OpenError::Unknown)?;
-        scrubbed::<STEP_STACK, _>(|| self.plan_at(place, &Opening::new(envelope)).map(|planned| self.settle(planned)))
+        scrubbed::<STEP_STACK, _>(|| {
+            let opening = Opening::with_buffer(envelope, buffer);
+            self.plan_at(place, &opening).map(|planned| self.settle(planned))
+        })
     }
 
     /// Like [`Self::open`], also for a message that is more than [`crate::limits::TAG_WINDOW`] ahead: costs at most two

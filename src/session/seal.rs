@@ -13,6 +13,7 @@ use crate::wire::payload::{PayloadKind, Tail};
 use crate::wire::sealed::{Header, Tag};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::mem;
 use rand_core::CryptoRng;
 
 /// What sealing a message changes in a session.
@@ -39,7 +40,24 @@ impl Session {
         padding: Padding,
         rng: &mut R,
     ) -> Result<Vec<u8>, SealError> {
-        self.seal_now(Outbound { kind: PayloadKind::Application, content }, padding, rng)
+        self.seal_now(Outbound { kind: PayloadKind::Application, content }, padding, rng, Vec::new())
+    }
+
+    /// As [`Self::seal`], into a buffer: what is in it goes, and nothing is allocated if the envelope fits. On error it is
+    /// empty.
+    ///
+    /// # Errors
+    /// As [`Self::seal`]; nothing has changed.
+    pub fn seal_into<R: CryptoRng + ?Sized>(
+        &mut self,
+        content: &[u8],
+        padding: Padding,
+        rng: &mut R,
+        envelope: &mut Vec<u8>,
+    ) -> Result<(), SealError> {
+        let message = Outbound { kind: PayloadKind::Application, content };
+        *envelope = self.seal_now(message, padding, rng, mem::take(envelope))?;
+        Ok(())
     }
 
     /// Seals a receipt: these messages of the peer were read. Draws as [`Self::seal`] does.
@@ -54,7 +72,7 @@ impl Session {
         rng: &mut R,
     ) -> Result<Vec<u8>, SealError> {
         let content = encode_receipt(tags).ok_or(SealError::TooLong)?;
-        self.seal_now(Outbound { kind: PayloadKind::Receipt, content: &content }, padding, rng)
+        self.seal_now(Outbound { kind: PayloadKind::Receipt, content: &content }, padding, rng, Vec::new())
     }
 
     fn seal_now<R: CryptoRng + ?Sized>(
@@ -62,9 +80,10 @@ impl Session {
         message: Outbound<'_>,
         padding: Padding,
         rng: &mut R,
+        buffer: Vec<u8>,
     ) -> Result<Vec<u8>, SealError> {
         scrubbed::<STEP_STACK, _>(|| {
-            let mut sealed = self.plan(message, padding, rng)?;
+            let mut sealed = self.plan(message, padding, rng, buffer)?;
             self.swap_seal(&mut sealed.step);
             Ok(sealed.envelope)
         })
@@ -78,7 +97,7 @@ impl Session {
         rng: &mut R,
     ) -> Result<Sealed, SealError> {
         scrubbed::<STEP_STACK, _>(|| {
-            let sealed = self.plan(message, padding, rng)?;
+            let sealed = self.plan(message, padding, rng, Vec::new())?;
             Ok(Sealed {
                 step: Box::new(sealed.step),
                 envelope: sealed.envelope,
@@ -93,11 +112,12 @@ impl Session {
         message: Outbound<'_>,
         padding: Padding,
         rng: &mut R,
+        buffer: Vec<u8>,
     ) -> Result<Sealed<SealStep>, SealError> {
         let sealed_len = padding.sealed_len(message.content.len()).ok_or(SealError::TooLong)?;
         let taken = message.content.len().saturating_add(SEALED_FIXED_LEN);
         let (step, outgoing) = self.ratchet.plan_send(sealed_len.saturating_sub(taken), rng)?;
-        let envelope = self.envelope(&outgoing, message, &step.fragments(), sealed_len, rng)?;
+        let envelope = self.envelope(&outgoing, message, &step.fragments(), (buffer, sealed_len), rng)?;
         Ok(Sealed {
             step: SealStep(step),
             envelope,
@@ -112,7 +132,7 @@ impl Session {
         outgoing: &Outgoing,
         message: Outbound<'_>,
         fragments: &impl Tail,
-        sealed_len: usize,
+        (buffer, sealed_len): (Vec<u8>, usize),
         rng: &mut R,
     ) -> Result<Vec<u8>, SealError> {
         let mut nonce = [0; NONCE_LEN];
@@ -134,7 +154,7 @@ impl Session {
             nonce,
             prefix: self.prefix.as_ref().map(|prefix| (&*prefix.bytes, &prefix.hash)),
         };
-        sealing.envelope(sealed_len, message.kind, message.content, fragments).ok_or(SealError::TooLong)
+        sealing.envelope(buffer, sealed_len, message.kind, message.content, fragments).ok_or(SealError::TooLong)
     }
 
     /// Exchanges the state with what a plan holds.

@@ -69,7 +69,7 @@ pub(crate) fn forge_with(
     let (mut step, mut outgoing) = session.ratchet.plan_send(0, rng).unwrap();
     change(&mut outgoing);
     let message = Outbound::text(b"text");
-    let envelope = session.envelope(&outgoing, message, &fragments, sealed_len, rng).unwrap();
+    let envelope = session.envelope(&outgoing, message, &fragments, (Vec::new(), sealed_len), rng).unwrap();
     session.ratchet.swap_send(&mut step);
     envelope
 }

@@ -33,7 +33,8 @@ impl Session {
         let sealed_len = Padding::default().sealed_len(len).ok_or(SealError::TooLong)?;
         let (mut step, outgoing) = self.ratchet.plan_send(sealed_len.saturating_sub(len + SEALED_FIXED_LEN), rng)?;
         let kind = PayloadKind::from_byte(kind).unwrap_or(PayloadKind::Control);
-        let envelope = self.envelope(&outgoing, Outbound { kind, content }, &fragments, sealed_len, rng)?;
+        let envelope =
+            self.envelope(&outgoing, Outbound { kind, content }, &fragments, (Vec::new(), sealed_len), rng)?;
         self.ratchet.swap_send(&mut step);
         Ok(envelope)
     }

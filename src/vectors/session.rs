@@ -73,7 +73,7 @@ fn messages() -> File {
             prefix: None,
         };
         let len = Padding::default().sealed_len(content.len()).unwrap();
-        let envelope = sealing.envelope(len, PayloadKind::Application, content, &&[0][..]).unwrap();
+        let envelope = sealing.envelope(Vec::new(), len, PayloadKind::Application, content, &&[0][..]).unwrap();
         let parsed = Envelope::parse(&envelope).unwrap();
         let opening = Opening::new(&parsed);
         let opened = opening.header(keys.header_key(), &context).unwrap();

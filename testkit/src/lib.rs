@@ -20,10 +20,12 @@ pub mod fuzz;
 pub mod group_healing;
 pub mod healing;
 pub mod model;
+pub mod pair;
 pub mod talk;
 
 pub use crowd::Crowd;
 pub use disk::Disk;
+pub use pair::SessionPair;
 pub use talk::Talk;
 
 use chacha20::ChaCha20Rng;
