@@ -377,3 +377,25 @@ fn who_is_out_is_asked_nothing() {
     let roster = crowd.parties[3].device.group(crowd.group()).unwrap().roster;
     assert_eq!(roster.epoch(), before + 1);
 }
+
+/// Anyone who names the group is owed an answer, but only so many at a time, and members always.
+#[test]
+fn strangers_are_owed_little_at_a_time() {
+    let mut crowd = group(&format!("m{}", "-".repeat(70)), 13);
+    let mut claim = vec![2];
+    claim.extend(crowd.group().as_bytes());
+    claim.extend(1_000_u64.to_be_bytes());
+    claim.push(1);
+    claim.extend([7; 32]);
+    let founder = crowd.name(0);
+    for party in (2..=71).chain([1]) {
+        crowd.introduce(party, founder);
+        let Party { device, .. } = &mut crowd.parties[party];
+        let claimed = done(device.seal_raw(founder, 5, &claim, crowd.now, &mut crowd.rng).unwrap());
+        done(crowd.parties[0].device.open(&claimed, crowd.now).unwrap());
+    }
+    let (group, member) = (crowd.group(), crowd.name(1));
+    let paid = done(crowd.parties[0].device.seal_group_owed(group, crowd.now, &mut crowd.rng).unwrap());
+    assert_eq!(paid.deliveries.len(), 64 + 1);
+    assert!(paid.deliveries.iter().any(|delivery| delivery.to == member));
+}

@@ -2,6 +2,14 @@
 //!
 //! One test: others in the same process would be counted too.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "test code: a failure is to be loud"
+)]
+
 use sceau::session::{Content, Session};
 use sceau::{Device, Envelope, Padding};
 use sceau_testkit::talk::{NOW, done};

@@ -225,7 +225,7 @@ impl Device {
             changes.push(Change::Peer(peer, Some(Box::new(author.clone()))));
         }
         let about = About { introduction: true, session: status, now };
-        let event = self.tell(&author, opened, about, &mut changes, &mut notices)?;
+        let event = self.tell(&author, opened.take(), about, &mut changes, &mut notices)?;
         Ok((changes, Opened { event, notices }))
     }
 

@@ -10,7 +10,7 @@ use crate::keys::{SessionId, UnixTime};
 use crate::message::Opening;
 use crate::prekey::{PreKeyChange, PreKeyLifetimes, PreKeyStore};
 use crate::ratchet::{ChainKeys, Incoming, Place, Ratchet, ReceiveError, ReceiveStep, TagSink};
-use crate::secret::GuardedVec;
+use crate::secret::{GuardedVec, guard};
 use crate::session::{Content, GroupContent, Prefix, Rank, Session, SessionStatus};
 use crate::wire::attachment::Attachment;
 use crate::wire::certificate::Certificate;
@@ -96,9 +96,29 @@ impl PlannedOpen<OpenStep> {
 #[must_use = "settle it with the prekey store, and store both"]
 pub struct Accepted {
     pub(crate) session: Session,
-    pub(crate) opened: Opened,
+    pub(crate) opened: Unclaimed,
     pub(crate) changes: Vec<PreKeyChange>,
     pub(crate) certificate: Option<Certificate>,
+}
+
+/// A message that was opened: its content is wiped if nobody takes it.
+#[derive(Debug)]
+pub(crate) struct Unclaimed(Opened);
+
+impl Unclaimed {
+    pub(crate) fn take(mut self) -> Opened {
+        let Opened { content, tag, lost, bad_fragment } = &mut self.0;
+        let content = mem::replace(content, Content::Receipt(Vec::new()));
+        Opened { content, tag: *tag, lost: *lost, bad_fragment: *bad_fragment }
+    }
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        if let Content::Message(text) | Content::Attachment(_, text) = &mut self.0.content {
+            guard(mem::take(text));
+        }
+    }
 }
 
 impl Accepted {
@@ -130,7 +150,7 @@ impl Accepted {
             }
         }
         prekeys.swap_all(&mut self.changes);
-        Ok((self.session, self.opened))
+        Ok((self.session, self.opened.take()))
     }
 }
 
@@ -307,7 +327,7 @@ impl Session {
         if let Some((one_time_id, _)) = keys.one_time {
             changes.push(PreKeyChange::OneTime(one_time_id, None));
         }
-        Ok(Accepted { session, opened, changes, certificate: responded.certificate })
+        Ok(Accepted { session, opened: Unclaimed(opened), changes, certificate: responded.certificate })
     }
 
     fn respond(

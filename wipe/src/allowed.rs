@@ -7,11 +7,4 @@ pub struct Allowed {
     pub why: &'static str,
 }
 
-pub const ALLOWED: &[Allowed] = &[
-    // A result that nobody gets is dropped with its content.
-    Allowed {
-        labels: &["content"],
-        frames: &["drop_in_place<sceau::session::open::Accepted>"],
-        why: "the content of an acceptance that is dropped",
-    },
-];
+pub const ALLOWED: &[Allowed] = &[];
