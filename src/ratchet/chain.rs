@@ -94,8 +94,8 @@ impl TagSink for () {
 }
 
 /// Room for the tags of a chain that is to come, and of one that is going: taken at once, not by and by.
-const NEXT_ROOM: usize = 8;
-const WINDOW_ROOM: usize = 80;
+pub(crate) const NEXT_ROOM: usize = 8;
+pub(crate) const WINDOW_ROOM: usize = 80;
 const _: () = assert!(NEXT_TAG_WINDOW == 8 && TAG_WINDOW + SPENT_WINDOW == 80);
 
 /// The tags of a run of positions, kept so that a lookup costs no HMAC. Nothing but a cache of the chain's keys.
@@ -115,15 +115,15 @@ impl TagWindow {
         (self.start..self.end()).zip(&self.tags).find(|(_, known)| *known == tag).map(|(n, _)| n)
     }
 
-    /// Makes the window cover `range` and nothing else, computing only the tags that are new.
-    pub(crate) fn cover(&mut self, range: &Range<u32>, keys: &ChainKeys, sink: &mut dyn TagSink) {
+    /// Makes the window cover `range` and nothing else, computing only the tags that are new. `room` tags are what it will
+    /// hold at most.
+    pub(crate) fn cover(&mut self, range: &Range<u32>, room: usize, keys: &ChainKeys, sink: &mut dyn TagSink) {
         if range.end <= self.start || self.end() <= range.start {
             self.clear(sink);
             self.start = range.start;
         }
-        if range.len() > self.tags.capacity() {
-            let most = if range.len() > NEXT_ROOM { WINDOW_ROOM.max(range.len()) } else { NEXT_ROOM };
-            self.tags.reserve_exact(most.saturating_sub(self.tags.len()));
+        if self.tags.capacity() < room {
+            self.tags.reserve_exact(room.saturating_sub(self.tags.len()));
         }
         while self.start < range.start {
             self.start = self.start.saturating_add(1);
@@ -192,7 +192,7 @@ mod tests {
         let mut before = 0..0;
         for range in [0..8, 0..20, 10..90, 5..60, 70_000..70_010, 3..4, 3..3, 0..8] {
             sink.told = 0;
-            window.cover(&range, &keys, &mut sink);
+            window.cover(&range, 8, &keys, &mut sink);
             let expected: Vec<Tag> = range.clone().map(|n| keys.tag(n)).collect();
             assert_eq!(window.tags().copied().collect::<Vec<_>>(), expected);
             assert_eq!(sink.tags, expected.iter().copied().collect());
