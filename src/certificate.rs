@@ -30,7 +30,6 @@ use crate::codec::{Reader, Write};
 use crate::crypto::sign::{self, SignPrivate};
 use crate::error::{CertificateError, DecodeError, StateError};
 use crate::keys::{IdentityKey, Signature, UnixTime};
-use crate::secret::GuardedVec;
 use crate::state::{self, Image};
 use alloc::vec::Vec;
 use rand_core::CryptoRng;
@@ -142,11 +141,8 @@ impl Certificate {
 }
 
 impl Certified {
-    /// Length of the image.
-    pub(crate) const LEN: usize = 1 + Address::MAX_LEN + 8 + 8 + 32;
-
     /// Writes `address length(1) || address(64) || not_after(8) || issuer key id(8) || root(32)`.
-    pub(crate) fn write(&self, out: &mut GuardedVec) {
+    pub(crate) fn write(&self, out: &mut impl Write) {
         self.address.write(out);
         out.u64(self.not_after.0);
         out.bytes(&self.issuer.0);

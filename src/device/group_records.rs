@@ -1,6 +1,6 @@
 //! Records of groups: rosters, chains, debts, what waits.
 
-use crate::codec::{Reader, Write};
+use crate::codec::Reader;
 use crate::device::Device;
 use crate::device::debts::{Debts, Waiting};
 use crate::device::records::Row;
@@ -8,60 +8,10 @@ use crate::error::StateError;
 use crate::group::{ChainId, Group, GroupId, MemberChain, OwnChain};
 use crate::keys::Fingerprint;
 use crate::limits::{MAX_GROUPS, MAX_MEMBER_CHAINS};
-use crate::ratchet::SkippedKeys;
-use crate::secret::GuardedVec;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 impl Device {
-    /// The record of a group's row, if there is one now. `start` begins a record.
-    pub(super) fn encode_group_record(&self, row: Row, start: impl Fn(usize) -> GuardedVec) -> Option<GuardedVec> {
-        Some(match row {
-            Row::Group(id) => {
-                let group = self.groups.get(&id)?;
-                let mut out = start(group.state_len());
-                group.write(&mut out);
-                out
-            }
-            Row::OwnChain(id) => {
-                let mut out = start(OwnChain::STATE_LEN);
-                self.own_chains.get(&id)?.write(&mut out);
-                out
-            }
-            Row::Debts(id) => {
-                let debts = self.debts.get(&id)?;
-                let mut out = start(debts.state_len().saturating_add(GroupId::LEN));
-                out.bytes(id.as_bytes());
-                debts.write(&mut out);
-                out
-            }
-            Row::Chain(id) => {
-                let mut out = start(MemberChain::STATE_LEN);
-                self.chains.get(&id)?.write(&mut out);
-                out
-            }
-            Row::ChainSkipped(id, block) => {
-                let skipped = self.chains.get(&id)?.skipped();
-                if skipped.is_empty_block(block) {
-                    return None;
-                }
-                let mut out = start(SkippedKeys::MAX_BLOCK_LEN.saturating_add(24));
-                out.bytes(&id.0);
-                out.u64(block);
-                skipped.write_block(block, &mut out);
-                out
-            }
-            Row::Waiting(peer) => {
-                let waiting = self.waiting.get(&peer)?;
-                let mut out = start(waiting.state_len().saturating_add(Fingerprint::LEN));
-                out.bytes(peer.as_bytes());
-                waiting.write(&mut out);
-                out
-            }
-            _ => return None,
-        })
-    }
-
     /// Reads one record of a group into the device and says which one it is.
     pub(super) fn read_group_record(&mut self, kind: u8, reader: &mut Reader<'_>) -> Result<Row, StateError> {
         let (row, doubled) = match kind {

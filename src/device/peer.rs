@@ -6,7 +6,6 @@ use crate::error::DecodeError;
 use crate::keys::{Fingerprint, IdentityKey};
 use crate::limits::MAX_USED_PREKEYS;
 use crate::prekey::VerifiedPreKeyBundle;
-use crate::secret::GuardedVec;
 use crate::session::Rank;
 use crate::wire::bundle::PreKeyBundle;
 use alloc::vec::Vec;
@@ -75,21 +74,6 @@ impl Peer {
         self.bundle = Some(bundle.without_one_time());
     }
 
-    /// Longest image.
-    pub(super) const MAX_LEN: usize = IdentityKey::LEN
-        + 3
-        + Rank::LEN
-        + 1
-        + Certified::LEN
-        + 1
-        + 2
-        + 1
-        + 16
-        + 1
-        + MAX_USED_PREKEYS * 4
-        + 1
-        + PreKeyBundle::MAX_LEN;
-
     /// Writes:
     ///
     /// ```text
@@ -98,7 +82,7 @@ impl Peer {
     ///   || added(1) || shown(1) || told flag(1) || told certificate's name(16) if the flag is 1
     ///   || count(1, at most 16) || used one-time prekey ids(4 each) || bundle flag(1) || bundle if the flag is 1
     /// ```
-    pub(super) fn write(&self, out: &mut GuardedVec) {
+    pub(super) fn write(&self, out: &mut impl Write) {
         self.identity.write(out);
         out.flag(self.verified);
         out.flag(self.blocked);

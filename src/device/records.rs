@@ -13,11 +13,10 @@ use crate::identity::IdentityKeyPair;
 use crate::keys::{Fingerprint, SessionId, UnixTime};
 use crate::labels::Label;
 use crate::limits::MAX_FADING;
-use crate::prekey::{BlockId, IntroductionRecord, PreKeyStore};
+use crate::prekey::BlockId;
 use crate::ratchet::SkippedKeys;
-use crate::secret::GuardedVec;
 use crate::session::Session;
-use crate::state::{self, Image};
+use crate::state::{self, Image, Length};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -197,66 +196,58 @@ impl Device {
 
     /// The record of a row, if there is one now.
     fn encode(&self, row: Row) -> Option<Image> {
-        let start = |len: usize| {
-            let mut out = state::image(len.saturating_add(2));
-            out.u8(state::VERSION);
-            out.u8(row.kind());
-            out
-        };
-        let out = match row {
+        // Twice, so that it takes the room it needs and no more: what is taken is wiped.
+        let mut length = Length(0);
+        self.write(row, &mut length)?;
+        let mut out = state::image(length.0);
+        self.write(row, &mut out)?;
+        Some(Image::new(out))
+    }
+
+    fn write(&self, row: Row, out: &mut impl Write) -> Option<()> {
+        out.u8(state::VERSION);
+        out.u8(row.kind());
+        match row {
             Row::Identity => {
-                let mut out = start(97);
                 out.bytes(self.identity.to_state().expose());
                 out.bytes(self.record_secret.expose());
-                out
             }
-            Row::Certificate => {
-                let mut out = start(Certificate::LEN);
-                self.certificate.as_ref()?.write(&mut out);
-                out
-            }
-            Row::Signed(id) => {
-                let mut out = start(PreKeyStore::MAX_PREKEY_LEN);
-                self.prekeys.write_signed(id, &mut out).then_some(out)?
-            }
-            Row::OneTime(id) => {
-                let mut out = start(PreKeyStore::MAX_PREKEY_LEN);
-                self.prekeys.write_one_time(id, &mut out).then_some(out)?
-            }
+            Row::Certificate => self.certificate.as_ref()?.write(out),
+            Row::Signed(id) => self.prekeys.write_signed(id, out)?,
+            Row::OneTime(id) => self.prekeys.write_one_time(id, out)?,
             Row::Introductions(block) if self.prekeys.record().has_block(block) => {
-                let mut out = start(IntroductionRecord::MAX_BLOCK_LEN.saturating_add(8));
                 out.u32(block.signed_id);
                 out.u32(block.number);
-                self.prekeys.record().write_block(block, &mut out);
-                out
+                self.prekeys.record().write_block(block, out);
             }
             Row::Introductions(_) => return None,
-            Row::Peer(peer) => {
-                let mut out = start(Peer::MAX_LEN);
-                self.peers.get(&peer)?.write(&mut out);
-                out
-            }
+            Row::Peer(peer) => self.peers.get(&peer)?.write(out),
             Row::Session(id) => {
                 let held = self.sessions.get(&id)?;
-                let mut out = start(Session::MAX_STATE_LEN.saturating_add(10));
-                held.standing.write(&mut out);
-                held.session.write(&mut out);
-                out
+                held.standing.write(out);
+                held.session.write(out);
             }
             Row::Skipped(id, block) => {
-                let skipped = self.sessions.get(&id)?.session.skipped();
-                if skipped.is_empty_block(block) {
-                    return None;
-                }
-                let mut out = start(SkippedKeys::MAX_BLOCK_LEN.saturating_add(24));
                 out.bytes(id.as_bytes());
-                out.u64(block);
-                skipped.write_block(block, &mut out);
-                out
+                write_skipped(self.sessions.get(&id)?.session.skipped(), block, out)?;
             }
-            row => self.encode_group_record(row, start)?,
-        };
-        Some(Image::new(out))
+            Row::Group(id) => self.groups.get(&id)?.write(out),
+            Row::OwnChain(id) => self.own_chains.get(&id)?.write(out),
+            Row::Debts(id) => {
+                out.bytes(id.as_bytes());
+                self.debts.get(&id)?.write(out);
+            }
+            Row::Chain(id) => self.chains.get(&id)?.write(out),
+            Row::ChainSkipped(id, block) => {
+                out.bytes(&id.0);
+                write_skipped(self.chains.get(&id)?.skipped(), block, out)?;
+            }
+            Row::Waiting(peer) => {
+                out.bytes(peer.as_bytes());
+                self.waiting.get(&peer)?.write(out);
+            }
+        }
+        Some(())
     }
 
     /// Restores a device from all its records, in any order, with the default [`Policy`](crate::device::Policy).
@@ -393,13 +384,23 @@ fn start(reader: &mut Reader<'_>, kind: u8) -> Result<(), DecodeError> {
     if reader.u8()? == kind { Ok(()) } else { Err(DecodeError::Invalid) }
 }
 
+/// A block of skipped keys, if it has any.
+fn write_skipped(skipped: &SkippedKeys, block: u64, out: &mut impl Write) -> Option<()> {
+    if skipped.is_empty_block(block) {
+        return None;
+    }
+    out.u64(block);
+    skipped.write_block(block, out);
+    Some(())
+}
+
 fn check_key(key: RecordKey, row: Row, record_key: &MacKey) -> Result<(), StateError> {
     if key == row.key(record_key) { Ok(()) } else { Err(StateError::Key) }
 }
 
 impl Standing {
     /// Writes `fading flag(1) || fading since(8, 0 when the flag is 0) || owes rank(1)`.
-    fn write(self, out: &mut GuardedVec) {
+    fn write(self, out: &mut impl Write) {
         out.flag(self.fading_since.is_some());
         out.u64(self.fading_since.unwrap_or_default().0);
         out.flag(self.owes_rank);

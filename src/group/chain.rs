@@ -16,7 +16,7 @@ use crate::limits::MAX_CHAIN_LEN;
 use crate::message::{Outbound, Sealing};
 use crate::padding::Padding;
 use crate::ratchet::{ChainKeys, kdf_ck};
-use crate::secret::{Guarded, GuardedVec, Secret, guarded};
+use crate::secret::{Guarded, Secret, guarded};
 use crate::wire::roster::{Announcement, GroupId, GroupPolicy};
 use crate::wire::sealed::{GroupHeader, Tag};
 use alloc::boxed::Box;
@@ -198,16 +198,13 @@ impl OwnChain {
         mem::swap(&mut self.n, &mut step.n);
     }
 
-    /// Length of the image.
-    pub(crate) const STATE_LEN: usize = Announcement::LEN - 32 + 32 + 8;
-
     /// Writes:
     ///
     /// ```text
     /// group id(32) || epoch(8) || transcript hash(32) || ck(32) || header secret(32) || n(4) || ed25519 seed(32)
     ///   || began(8)
     /// ```
-    pub(crate) fn write(&self, out: &mut GuardedVec) {
+    pub(crate) fn write(&self, out: &mut impl Write) {
         out.bytes(self.group.as_bytes());
         out.u64(self.epoch);
         out.bytes(&self.transcript);

@@ -208,16 +208,13 @@ impl MemberChain {
         self.refresh(sink);
     }
 
-    /// Length of the image without the skipped keys.
-    pub(crate) const STATE_LEN: usize = 32 + 32 + 8 + 32 + 8 + 1 + 8 + 32 + 32 + 32 + 4 + 4 + 4;
-
     /// Writes all but the skipped keys:
     ///
     /// ```text
     /// group id(32) || sender(32) || epoch(8) || transcript hash(32) || number(8) || replaced flag(1) || since(8)
     ///   || verification key(32) || header secret(32) || ck(32) || start(4) || next(4) || skipped keys(4)
     /// ```
-    pub(crate) fn write(&self, out: &mut GuardedVec) {
+    pub(crate) fn write(&self, out: &mut impl Write) {
         out.bytes(self.group.as_bytes());
         out.bytes(self.sender.as_bytes());
         out.u64(self.epoch);

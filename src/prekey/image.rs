@@ -8,14 +8,11 @@ use crate::keys::UnixTime;
 use crate::limits::{MAX_ONE_TIME_PREKEYS, MAX_SIGNED_PREKEYS};
 use crate::prekey::record::{BlockId, IntroductionRecord};
 use crate::prekey::store::{PreKeyPrivate, PreKeyStore, StoredOneTime, StoredSigned};
-use crate::secret::GuardedVec;
-use crate::state::{self, Image};
+use crate::state::{self, Image, Length};
 use alloc::boxed::Box;
 
 impl PreKeyPrivate {
-    const LEN: usize = 32 + 64 + 8;
-
-    fn write(&self, out: &mut GuardedVec) {
+    fn write(&self, out: &mut impl Write) {
         out.bytes(self.dh.expose());
         out.bytes(self.kem.expose());
         out.u64(self.not_after.0);
@@ -31,9 +28,6 @@ impl PreKeyPrivate {
 }
 
 impl PreKeyStore {
-    /// Longest image of one prekey.
-    pub(crate) const MAX_PREKEY_LEN: usize = 4 + 4 + PreKeyPrivate::LEN;
-
     pub(crate) fn signed_ids(&self) -> impl Iterator<Item = u32> {
         self.signed.keys().copied()
     }
@@ -42,21 +36,21 @@ impl PreKeyStore {
         self.one_time.keys().copied()
     }
 
-    /// Writes `id(4) || generation(4) || x25519 private key(32) || KEM seed(64) || not_after(8)`; whether there is one.
-    pub(crate) fn write_signed(&self, id: u32, out: &mut GuardedVec) -> bool {
-        let Some(stored) = self.signed.get(&id) else { return false };
+    /// Writes `id(4) || generation(4) || x25519 private key(32) || KEM seed(64) || not_after(8)`; `None` if there is none.
+    pub(crate) fn write_signed(&self, id: u32, out: &mut impl Write) -> Option<()> {
+        let stored = self.signed.get(&id)?;
         out.u32(id);
         out.u32(stored.generation);
         stored.private.write(out);
-        true
+        Some(())
     }
 
-    /// Writes `id(4) || x25519 private key(32) || KEM seed(64) || not_after(8)`; whether there is one.
-    pub(crate) fn write_one_time(&self, id: u32, out: &mut GuardedVec) -> bool {
-        let Some(stored) = self.one_time.get(&id) else { return false };
+    /// Writes `id(4) || x25519 private key(32) || KEM seed(64) || not_after(8)`; `None` if there is none.
+    pub(crate) fn write_one_time(&self, id: u32, out: &mut impl Write) -> Option<()> {
+        let stored = self.one_time.get(&id)?;
         out.u32(id);
         stored.0.write(out);
-        true
+        Some(())
     }
 
     pub(crate) fn read_signed(&mut self, reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
@@ -95,26 +89,29 @@ impl PreKeyStore {
     ///
     /// Ids ascend. 112 bytes a signed prekey, 108 a one-time prekey, 32 an introduction and 12 per 256 of them.
     pub fn to_state(&self) -> Image {
-        let prekeys = self.signed.len().saturating_add(self.one_time.len()).saturating_mul(Self::MAX_PREKEY_LEN);
-        let blocks = self.introductions.block_ids().count();
-        let record = blocks.saturating_mul(IntroductionRecord::MAX_BLOCK_LEN.saturating_add(8));
-        let mut out = state::image(prekeys.saturating_add(record).saturating_add(13));
+        let mut length = Length(0);
+        self.write_whole(&mut length);
+        let mut out = state::image(length.0);
+        self.write_whole(&mut out);
+        Image::new(out)
+    }
+
+    fn write_whole(&self, out: &mut impl Write) {
         out.u8(state::VERSION);
         out.count(self.signed.len());
         for id in self.signed_ids() {
-            self.write_signed(id, &mut out);
+            self.write_signed(id, out);
         }
         out.count(self.one_time.len());
         for id in self.one_time_ids() {
-            self.write_one_time(id, &mut out);
+            self.write_one_time(id, out);
         }
-        out.count(blocks);
+        out.count(self.introductions.block_ids().count());
         for block in self.introductions.block_ids() {
             out.u32(block.signed_id);
             out.u32(block.number);
-            self.introductions.write_block(block, &mut out);
+            self.introductions.write_block(block, out);
         }
-        Image::new(out)
     }
 
     /// Restores a store from its image.

@@ -5,7 +5,7 @@ mod image;
 mod record;
 mod store;
 
-pub(crate) use record::{BlockId, IntroductionRecord};
+pub(crate) use record::BlockId;
 pub(crate) use store::{PreKeyChange, ResponderKeys};
 pub use store::{PreKeyLifetimes, PreKeyStore, Rotation};
 

@@ -4,7 +4,6 @@ use crate::codec::{Reader, Write};
 use crate::error::DecodeError;
 use crate::keys::SessionId;
 use crate::limits::{INTRODUCTIONS_PER_BLOCK, MAX_INTRODUCTIONS};
-use crate::secret::GuardedVec;
 use crate::wire::introduction::IntroductionId;
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -86,11 +85,8 @@ impl IntroductionRecord {
         self.blocks.contains_key(&block)
     }
 
-    /// Longest image of a block.
-    pub(crate) const MAX_BLOCK_LEN: usize = 4 + INTRODUCTIONS_PER_BLOCK * 32;
-
     /// Writes a block: `count(4, 1 to 256) || (introduction id(16) || session id(16)) each`, ids ascending.
-    pub(crate) fn write_block(&self, block: BlockId, out: &mut GuardedVec) {
+    pub(crate) fn write_block(&self, block: BlockId, out: &mut impl Write) {
         let ids = self.blocks.get(&block);
         out.count(ids.map_or(0, BTreeSet::len));
         for id in ids.into_iter().flatten() {
@@ -127,7 +123,6 @@ impl IntroductionRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state;
 
     fn id(i: u32) -> IntroductionId {
         let mut bytes = [0; 16];
@@ -166,7 +161,7 @@ mod tests {
 
         let mut restored = IntroductionRecord::default();
         for block in record.block_ids() {
-            let mut out = state::image(IntroductionRecord::MAX_BLOCK_LEN);
+            let mut out = Vec::new();
             record.write_block(block, &mut out);
             Reader::whole(&out, |reader| restored.read_block(block, reader)).unwrap();
         }

@@ -10,7 +10,7 @@ use crate::ratchet::chain::{ChainKeys, HeaderSecret};
 use crate::ratchet::kem::KemRatchet;
 use crate::ratchet::skipped::SkippedKeys;
 use crate::ratchet::state::{Line, Ratchet, Sending};
-use crate::secret::{GuardedVec, Secret};
+use crate::secret::Secret;
 use alloc::collections::VecDeque;
 
 impl Ratchet {
@@ -28,7 +28,7 @@ impl Ratchet {
     ///   || (header secret(32) || next(4)) each || receiving ck(32) if there are 2 lines or more
     ///   || number of skipped keys(4) || KEM ratchet
     /// ```
-    pub(crate) fn write(&self, out: &mut GuardedVec) {
+    pub(crate) fn write(&self, out: &mut impl Write) {
         out.bytes(&self.context);
         out.bytes(self.root_key.expose());
         out.bytes(&self.remote.key.0);

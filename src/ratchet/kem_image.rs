@@ -5,7 +5,7 @@ use crate::crypto::kem::{self, KemSeed};
 use crate::error::DecodeError;
 use crate::ratchet::erasure::{Assembly, CODED_LEN};
 use crate::ratchet::kem::{Answer, Answerer, Answering, KemRatchet, Offerer, OpenOffer, Walk, offer_id};
-use crate::secret::{GuardedVec, Secret};
+use crate::secret::Secret;
 use alloc::sync::Arc;
 
 impl KemRatchet {
@@ -23,7 +23,7 @@ impl KemRatchet {
     ///           or 2(1) || offer id(3) || answer id(3) || next(1) || sent(1) || mix(64) || ciphertext(1568) )
     /// assembly = count(1, at most 48) || (index(1) || symbol(32)) each, ascending
     /// ```
-    pub(crate) fn write(&self, out: &mut GuardedVec) {
+    pub(crate) fn write(&self, out: &mut impl Write) {
         out.u32(self.offerer.number);
         out.flag(self.offerer.offer.is_some());
         if let Some(offer) = &self.offerer.offer {
@@ -113,7 +113,7 @@ fn nonzero(number: u32) -> Result<u32, DecodeError> {
 }
 
 impl Walk {
-    fn write(self, out: &mut GuardedVec) {
+    fn write(self, out: &mut impl Write) {
         out.u8(self.next);
         out.u8(self.sent);
     }
@@ -123,7 +123,7 @@ impl Walk {
     }
 }
 
-fn write_assembly(assembly: &Assembly, out: &mut GuardedVec) {
+fn write_assembly(assembly: &Assembly, out: &mut impl Write) {
     out.u8(u8::try_from(assembly.len()).unwrap_or(u8::MAX));
     for (index, symbol) in assembly.iter() {
         out.u8(index);

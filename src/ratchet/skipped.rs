@@ -4,7 +4,7 @@ use crate::codec::{Reader, Write};
 use crate::error::DecodeError;
 use crate::limits::{MAX_CHAIN_LEN, MAX_SKIPPED, SKIPPED_PER_BLOCK};
 use crate::ratchet::chain::{ChainKeys, TagSink, TagSource};
-use crate::secret::{GuardedVec, Secret};
+use crate::secret::Secret;
 use crate::wire::sealed::Tag;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -181,9 +181,6 @@ impl SkippedKeys {
         self.block(block).next().is_none()
     }
 
-    /// Longest image of a block.
-    pub(crate) const MAX_BLOCK_LEN: usize = 2 + 64 * (40 + 45);
-
     /// Writes one block:
     ///
     /// ```text
@@ -191,7 +188,7 @@ impl SkippedKeys {
     /// ```
     ///
     /// Chains ascend, places in the block ascend.
-    pub(crate) fn write_block(&self, block: u64, out: &mut GuardedVec) {
+    pub(crate) fn write_block(&self, block: u64, out: &mut impl Write) {
         let chains: BTreeSet<u64> = self.block(block).map(|(_, entry)| entry.chain).collect();
         out.u8(u8::try_from(chains.len()).unwrap_or(u8::MAX));
         for number in chains {

@@ -6,9 +6,8 @@ use crate::handshake;
 use crate::keys::{Fingerprint, IdentityKey, SessionId};
 use crate::limits::MAX_SKIPPED;
 use crate::ratchet::{Ratchet, SkippedKeys};
-use crate::secret::GuardedVec;
 use crate::session::{Prefix, Rank, Session};
-use crate::state::{self, Image};
+use crate::state::{self, Image, Length};
 use crate::wire::introduction::PREFIX_LEN;
 use alloc::boxed::Box;
 
@@ -22,7 +21,7 @@ impl Session {
     /// peer identity(64) || created_at(8) || th2(32) || initiator(1) || one-time prekey used(1) || confirmed(1)
     ///   || prefix flag(1) || prefix(1954) if the flag is 1 || ratchet
     /// ```
-    pub(crate) fn write(&self, out: &mut GuardedVec) {
+    pub(crate) fn write(&self, out: &mut impl Write) {
         self.peer.write(out);
         self.rank.write(out);
         out.flag(self.initiator);
@@ -88,17 +87,21 @@ impl Session {
     ///
     /// At most [`Self::MAX_STATE_LEN`] bytes and about 45 for each skipped key.
     pub fn to_state(&self) -> Image {
-        let blocks = self.skipped().blocks().count();
-        let skipped = blocks.saturating_mul(SkippedKeys::MAX_BLOCK_LEN.saturating_add(8));
-        let mut out = state::image(Self::MAX_STATE_LEN.saturating_add(skipped).saturating_add(4));
+        let mut length = Length(0);
+        self.write_whole(&mut length);
+        let mut out = state::image(length.0);
+        self.write_whole(&mut out);
+        Image::new(out)
+    }
+
+    fn write_whole(&self, out: &mut impl Write) {
         out.u8(state::VERSION);
-        self.write(&mut out);
-        out.count(blocks);
+        self.write(out);
+        out.count(self.skipped().blocks().count());
         for block in self.skipped().blocks() {
             out.u64(block);
-            self.skipped().write_block(block, &mut out);
+            self.skipped().write_block(block, out);
         }
-        Image::new(out)
     }
 
     /// Restores a session of `own`'s from its image.
