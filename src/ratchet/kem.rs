@@ -64,9 +64,8 @@ impl Walk {
 #[derive(Clone)]
 pub(super) struct OpenOffer {
     pub(super) seed: Arc<KemSeed>,
-    /// The encapsulation key, from the seed.
-    key: Coded,
-    id: ShortId,
+    /// The encapsulation key and its id, from the seed, once they are needed: a session that rests does without.
+    key: Option<(ShortId, Coded)>,
     pub(super) walk: Walk,
     /// Whether the peer's latest message answered it.
     pub(super) acknowledged: bool,
@@ -150,9 +149,17 @@ fn add(assembly: &mut Assembly, fragment: &Fragment<'_>) {
 
 impl OpenOffer {
     pub(super) fn new(seed: KemSeed) -> Self {
-        let key = Arc::new(*seed.expand().public());
-        let id = offer_id(&key);
-        Self { seed: Arc::new(seed), key, id, walk: Walk::default(), acknowledged: false, answer: Answer::None }
+        let seed = Arc::new(seed);
+        Self { seed, key: None, walk: Walk::default(), acknowledged: false, answer: Answer::None }
+    }
+
+    fn key(&mut self) -> (ShortId, Coded) {
+        let make = || {
+            let key = Arc::new(*self.seed.expand().public());
+            (offer_id(&key), key)
+        };
+        let (id, key) = self.key.get_or_insert_with(make);
+        (*id, key.clone())
     }
 
     /// Takes in a fragment of an answer to this offer; whether it was good. Only the newest message can bring another
@@ -168,12 +175,13 @@ impl OpenOffer {
         let Answer::Partial { assembly, .. } = &mut self.answer else { return true };
         add(assembly, fragment);
         let Some(ciphertext) = assembly.rebuild() else { return true };
-        if answer_id(&self.key, &ciphertext) != new_id {
+        let (_, key) = self.key();
+        if answer_id(&key, &ciphertext) != new_id {
             self.answer = Answer::None;
             return false;
         }
         let secret = self.seed.expand().decapsulate(&ciphertext);
-        self.answer = Answer::Whole { id: new_id, mix: mix(&secret, &self.key, &ciphertext) };
+        self.answer = Answer::Whole { id: new_id, mix: mix(&secret, &key, &ciphertext) };
         true
     }
 }
@@ -285,7 +293,10 @@ impl KemRatchet {
         };
         Portion {
             answer: answer.filter(|_| for_answer > 0).map(|walk| walk.run(for_answer)),
-            offer: offer.filter(|_| for_offer > 0).map(|offer| offer.walk.run(for_offer)),
+            offer: offer.filter(|_| for_offer > 0).map(|offer| {
+                offer.key();
+                offer.walk.run(for_offer)
+            }),
         }
     }
 
@@ -315,17 +326,17 @@ impl KemRatchet {
         let mut all_good = true;
         let mut answers = false;
         for fragment in fragments.iter() {
+            // Others are of an exchange that is over.
             match (fragment.kind, &mut self.offerer.offer) {
                 (FragmentKind::Offer, _) if fragment.number == low(self.answerer.number) => {
                     all_good &= self.answerer.take_in(fragment, newest);
                 }
-                (FragmentKind::Ciphertext, Some(offer))
-                    if fragment.number == low(self.offerer.number) && fragment.offer_id == offer.id =>
-                {
-                    answers = true;
-                    all_good &= offer.take_in(fragment, newest);
+                (FragmentKind::Ciphertext, Some(offer)) if fragment.number == low(self.offerer.number) => {
+                    // Or of a key that is not this side's.
+                    let answers_it = fragment.offer_id == offer.key().0;
+                    answers |= answers_it;
+                    all_good &= !answers_it || offer.take_in(fragment, newest);
                 }
-                // Of an exchange that is over, or of a key that is not this side's.
                 _ => {}
             }
         }
@@ -381,7 +392,7 @@ impl Tail for (&KemRatchet, Portion) {
             start.write(out);
             erasure::write_symbols(ciphertext, first, count, out);
         }
-        if let (Some((first, count)), Some(OpenOffer { id, key, .. })) = (portion.offer, &offerer.offer) {
+        if let (Some((first, count)), Some(OpenOffer { key: Some((id, key)), .. })) = (portion.offer, &offerer.offer) {
             let (kind, number) = (FragmentKind::Offer, low(offerer.number));
             FragmentStart { kind, number, offer_id: *id, answer_id: [0; 3], first, count }.write(out);
             erasure::write_symbols(key, first, count, out);
