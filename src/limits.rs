@@ -21,6 +21,9 @@ pub const MIN_SEALED_LEN: usize = 640;
 /// Messages that one envelope may jump over. Each costs one key derivation, and only behind an authentic header.
 pub const MAX_JUMP: u32 = 65_536;
 
+/// The same in an introduction that is not accepted yet: anyone with a bundle can make one. As many as keys are kept.
+pub const MAX_FIRST_JUMP: u32 = 2_000;
+
 /// Keys of skipped messages kept per session; the oldest go first. 2,000 keys are about 90 kB of state.
 pub const MAX_SKIPPED: usize = 2_000;
 

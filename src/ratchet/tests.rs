@@ -83,6 +83,25 @@ fn introduction_that_claims_what_was_before_it_is_refused() {
     }
 }
 
+/// Anyone with a bundle can make one: it costs a handshake, and not 65,536 steps of a chain.
+#[test]
+fn introduction_far_into_its_chain_is_refused_before_the_chain_is_run() {
+    let introduced = |lost: u32| {
+        let before = calls();
+        let first = |session: &mut Session, rng: &mut ChaCha20Rng| {
+            for _ in 0..lost {
+                session.seal(b"x", Padding::default(), rng).unwrap();
+            }
+            session.seal(b"x", Padding::default(), rng).unwrap()
+        };
+        let refused = Pair::introduced(first).err();
+        // One to seal each, and as many to open the last.
+        (refused, (calls() - before).chain_steps - (lost + 1))
+    };
+    assert_eq!(introduced(2_000), (None, 2_001));
+    assert_eq!(introduced(2_001), (Some(OpenError::Rejected), 0));
+}
+
 #[test]
 fn jumps_and_positions_are_bounded() {
     assert_eq!(check_jump(MAX_CHAIN_LEN - 1, MAX_JUMP), Ok(()));

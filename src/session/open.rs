@@ -7,6 +7,7 @@ use crate::error::OpenError;
 use crate::handshake::{self, Responded};
 use crate::identity::IdentityKeyPair;
 use crate::keys::{SessionId, UnixTime};
+use crate::limits::MAX_FIRST_JUMP;
 use crate::message::Opening;
 use crate::prekey::{PreKeyChange, PreKeyLifetimes, PreKeyStore};
 use crate::ratchet::{ChainKeys, Incoming, Place, Ratchet, ReceiveError, ReceiveStep, TagSink};
@@ -343,7 +344,8 @@ impl Session {
         let peer_fingerprint = responded.initiator.fingerprint();
         admit(responded)?;
         // Whatever is wrong from here on is the fault of someone who has no session with this device, and gets none.
-        if header.header.previous_chain_len != 0 || header.header.kem_epoch != 0 {
+        let Header { previous_chain_len, n, kem_epoch, .. } = header.header;
+        if previous_chain_len != 0 || kem_epoch != 0 || n > MAX_FIRST_JUMP {
             return Err(OpenError::Rejected);
         }
         let ratchet =

@@ -530,7 +530,7 @@ class Kem:
 
 # 6. Ratchet
 
-AHEAD, NEXT_AHEAD, SPENT, KEPT, JUMP = 16, 8, 64, 2000, 65536
+AHEAD, NEXT_AHEAD, SPENT, KEPT, JUMP, FIRST_JUMP = 16, 8, 64, 2000, 65536, 2000
 
 
 @dataclass
@@ -751,6 +751,7 @@ class Session:
             need(self.own_key, "diverged")
             if envelope.prefix:
                 need(epoch == 0 and (pn == 0 or not first), "introduction")
+                need(n <= FIRST_JUMP or not first, "introduction")
             old = self.receiving
             rest = max(0, pn - old.n) if old else 0
             need(rest + n <= JUMP, "too far ahead")
