@@ -36,6 +36,7 @@ pub const CHUNK_LEN: usize = 65_536;
 
 /// Bytes of plaintext in a whole chunk.
 const ROOM: usize = CHUNK_LEN - MAC_LEN;
+const _: () = assert!(ROOM == 65_520);
 
 /// Zeros in front of the content, which commit to the key.
 const COMMITMENT_LEN: usize = 32;

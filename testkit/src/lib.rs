@@ -28,10 +28,11 @@ pub use disk::Disk;
 pub use pair::SessionPair;
 pub use talk::Talk;
 
-use chacha20::ChaCha20Rng;
+pub use chacha20::ChaCha20Rng as Rng;
+
 use rand_core::SeedableRng;
 
 /// A reproducible generator.
-pub fn rng(seed: u64) -> ChaCha20Rng {
-    ChaCha20Rng::seed_from_u64(seed)
+pub fn rng(seed: u64) -> Rng {
+    Rng::seed_from_u64(seed)
 }
