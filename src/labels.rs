@@ -106,8 +106,10 @@ labels! {
     SasCode = "comparison code",
     /// XChaCha20-Poly1305: an image in a vault.
     Vault = "vault",
-    /// SHA-256: the generations of all rows of a sealed store.
+    /// SHA-256: all rows of a sealed store.
     Manifest = "manifest",
+    /// SHA-256: those whose keys have one second byte.
+    ManifestPart = "part of a manifest",
     /// HMAC: a record's key in the embedder's store.
     RecordKey = "record key",
 }

@@ -88,12 +88,38 @@ impl Mark {
 ///
 /// ```text
 /// row      = sealed image under its key
-/// manifest = under the key 0*17, the image SHA-256(label || count(4) || (key(17) || SHA-256(row)) each, by key)
+/// part     = SHA-256(label || count(4) || (key(17) || SHA-256(row)) each, by key), of keys with one second byte
+/// manifest = under the key 0*17, the image SHA-256(label || all 256 parts)
 /// ```
 pub struct SealedStore {
     vault: Vault,
     mark: Mark,
+    /// By the second byte of the keys: all 256.
+    parts: Vec<Part>,
+}
+
+/// The rows whose keys have one second byte, which is as good as random: what changes costs the hash of a 256th of the store.
+#[derive(Clone)]
+struct Part {
     rows: BTreeMap<RecordKey, [u8; 32]>,
+    hash: [u8; 32],
+}
+
+impl Part {
+    fn new(rows: BTreeMap<RecordKey, [u8; 32]>) -> Self {
+        let mut bytes = Vec::with_capacity(rows.len().saturating_mul(RecordKey::LEN + 32).saturating_add(4));
+        bytes.count(rows.len());
+        for (key, hash) in &rows {
+            bytes.bytes(key.as_bytes());
+            bytes.bytes(hash);
+        }
+        Self { rows, hash: kdf::hash(Label::ManifestPart, &[&bytes]) }
+    }
+}
+
+fn part_of(key: &RecordKey) -> u8 {
+    let [_, second, ..] = key.as_bytes();
+    *second
 }
 
 /// The rows of one transaction, the manifest among them.
@@ -101,7 +127,7 @@ pub struct SealedStore {
 pub struct SealedChanges {
     mark: Mark,
     rows: Vec<Row>,
-    changed: Vec<(RecordKey, Option<[u8; 32]>)>,
+    changed: BTreeMap<u8, Part>,
 }
 
 impl SealedChanges {
@@ -119,7 +145,8 @@ impl SealedChanges {
 impl SealedStore {
     /// An empty store, under a key of 32 random bytes that no other store has or had.
     pub fn new(key: &[u8; 32]) -> Self {
-        Self { vault: Vault::new(key), mark: Mark { generation: 0, manifest: [0; 32] }, rows: BTreeMap::new() }
+        let (vault, mark) = (Vault::new(key), Mark { generation: 0, manifest: [0; 32] });
+        Self { vault, mark, parts: alloc::vec![Part::new(BTreeMap::new()); 256] }
     }
 
     /// The mark of the last transaction.
@@ -128,37 +155,42 @@ impl SealedStore {
     }
 
     /// Seals the records that an operation changes. Draws 24 bytes for each that is put, and for the manifest. Hashes what
-    /// it seals, and 49 bytes for each row of the store.
+    /// it seals, 8 KiB, and, for each record, 49 bytes for a 256th of the store's rows.
     pub fn seal<R: CryptoRng + ?Sized>(&self, changes: &Changes, rng: &mut R) -> SealedChanges {
         let generation = self.mark.generation.saturating_add(1);
-        let (mut rows, mut changed, mut after) = (Vec::new(), Vec::new(), self.rows.clone());
+        let (mut rows, mut changed) = (Vec::new(), BTreeMap::new());
         for record in changes.iter() {
             let (key, row) = match record {
                 Record::Put(key, bytes) => (key, Some(self.vault.seal(key.as_bytes(), generation, bytes, rng))),
                 Record::Delete(key) => (key, None),
             };
-            let hash = row.as_deref().map(row_hash);
-            match hash {
-                Some(hash) => after.insert(key, hash),
-                None => after.remove(&key),
+            let part = part_of(&key);
+            let part = changed.entry(part).or_insert_with(|| self.rows(part).cloned().unwrap_or_default());
+            match row.as_deref().map(row_hash) {
+                Some(hash) => part.insert(key, hash),
+                None => part.remove(&key),
             };
-            changed.push((key, hash));
             rows.push((*key.as_bytes(), row));
         }
-        let mark = Mark { generation, manifest: manifest(&after) };
+        let changed: BTreeMap<u8, Part> = changed.into_iter().map(|(number, rows)| (number, Part::new(rows))).collect();
+        let parts = (0..=u8::MAX).zip(&self.parts).map(|(number, part)| changed.get(&number).unwrap_or(part));
+        let mark = Mark { generation, manifest: manifest(parts) };
         rows.push((MANIFEST, Some(self.vault.seal(&MANIFEST, generation, &mark.manifest, rng))));
         SealedChanges { mark, rows, changed }
+    }
+
+    fn rows(&self, part: u8) -> Option<&BTreeMap<RecordKey, [u8; 32]>> {
+        self.parts.get(usize::from(part)).map(|part| &part.rows)
     }
 
     /// Takes note that the rows were written. If that is not certain, or the mark could not be kept outside, drop the store
     /// and the device and open them again.
     pub fn stored(&mut self, sealed: &SealedChanges) {
         self.mark = sealed.mark;
-        for (key, hash) in &sealed.changed {
-            match hash {
-                Some(hash) => self.rows.insert(*key, *hash),
-                None => self.rows.remove(key),
-            };
+        for (number, part) in &sealed.changed {
+            if let Some(before) = self.parts.get_mut(usize::from(*number)) {
+                before.clone_from(part);
+            }
         }
     }
 
@@ -174,6 +206,7 @@ impl SealedStore {
         last: Option<&Mark>,
     ) -> Result<(Self, Vec<(RecordKey, Image)>), VaultError> {
         let mut store = Self::new(key);
+        let mut parts: Vec<BTreeMap<RecordKey, [u8; 32]>> = alloc::vec![BTreeMap::new(); 256];
         let mut records = Vec::new();
         let mut found: Option<Unsealed> = None;
         let least = last.map_or(0, Mark::generation);
@@ -187,13 +220,15 @@ impl SealedStore {
             }
             let Unsealed { image, .. } = store.vault.open(&key, 0, bytes)?;
             let key = RecordKey::from_bytes(key);
-            if store.rows.insert(key, row_hash(bytes)).is_some() {
+            let part = parts.get_mut(usize::from(part_of(&key)));
+            if part.is_some_and(|part| part.insert(key, row_hash(bytes)).is_some()) {
                 return Err(VaultError::Incomplete);
             }
             records.push((key, image));
         }
         let Unsealed { generation, image, .. } = found.ok_or(VaultError::Incomplete)?;
-        let manifest = manifest(&store.rows);
+        store.parts = parts.into_iter().map(Part::new).collect();
+        let manifest = manifest(store.parts.iter());
         if image.expose() != manifest {
             return Err(VaultError::Incomplete);
         }
@@ -213,21 +248,16 @@ fn row_hash(row: &[u8]) -> [u8; 32] {
 }
 
 /// What fixes every row.
-fn manifest(rows: &BTreeMap<RecordKey, [u8; 32]>) -> [u8; 32] {
-    let mut bytes = Vec::with_capacity(rows.len().saturating_mul(RecordKey::LEN + 32).saturating_add(4));
-    bytes.count(rows.len());
-    for (key, hash) in rows {
-        bytes.bytes(key.as_bytes());
-        bytes.bytes(hash);
-    }
-    kdf::hash(Label::Manifest, &[&bytes])
+fn manifest<'a>(parts: impl Iterator<Item = &'a Part>) -> [u8; 32] {
+    let hashes: Vec<&[u8]> = parts.map(|part| part.hash.as_slice()).collect();
+    kdf::hash(Label::Manifest, &hashes)
 }
 
 impl fmt::Debug for SealedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SealedStore")
             .field("generation", &self.mark.generation)
-            .field("rows", &self.rows.len())
+            .field("rows", &self.parts.iter().map(|part| part.rows.len()).sum::<usize>())
             .finish_non_exhaustive()
     }
 }
@@ -235,5 +265,45 @@ impl fmt::Debug for SealedStore {
 impl fmt::Debug for SealedChanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SealedChanges").field("rows", &self.rows.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Device;
+    use chacha20::ChaCha20Rng;
+    use rand_core::SeedableRng;
+    use sha2::{Digest, Sha256};
+
+    /// docs/PROTOCOL.md, 10.5, written out over all rows.
+    #[test]
+    fn manifest_is_as_in_the_specification() {
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let (mut device, mut store) = (Device::generate(&mut rng), SealedStore::new(&[2; 32]));
+        let mut disk = BTreeMap::new();
+        for _ in 0..3 {
+            let pending = device.publish_prekeys(40, crate::UnixTime(1_000), &mut rng).unwrap();
+            let sealed = pending.commit(|changes| {
+                let sealed = store.seal(changes, &mut ChaCha20Rng::from_seed([3; 32]));
+                sealed.rows().for_each(|(key, row)| drop(disk.insert(*key, row.unwrap().to_vec())));
+                store.stored(&sealed);
+                Ok::<(), core::convert::Infallible>(())
+            });
+            sealed.unwrap();
+            let mut whole = Sha256::new().chain_update(b"sceau/1 manifest");
+            for second in 0..=u8::MAX {
+                let rows: Vec<_> = disk.iter().filter(|(key, _)| key[0] != 0 && key[1] == second).collect();
+                let mut part = Sha256::new().chain_update(b"sceau/1 part of a manifest");
+                part.update(u32::try_from(rows.len()).unwrap().to_be_bytes());
+                for (key, row) in rows {
+                    part.update(key);
+                    part.update(Sha256::digest(row));
+                }
+                whole.update(part.finalize());
+            }
+            assert_eq!(store.mark().manifest[..], whole.finalize()[..]);
+        }
+        assert!(disk.len() > 100);
     }
 }

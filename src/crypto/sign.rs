@@ -107,4 +107,59 @@ mod tests {
         signature[0] = 1;
         assert!(!verify(&neutral, b"anything", &signature));
     }
+
+    /// Why messages are not verified in batches. Here the signer puts a point of low order into R: a batch, which must sum up
+    /// many equations, finds it good in part of all cases, or always if it clears the cofactor. One by one, it never is.
+    #[test]
+    fn refuses_a_nonce_with_a_part_of_low_order() {
+        use curve25519_dalek::{EdwardsPoint, Scalar, constants::EIGHT_TORSION};
+        use sha2::{Digest, Sha512};
+        let hash = |parts: [&[u8]; 3]| {
+            let digest = parts.iter().fold(Sha512::new(), sha2::Digest::chain_update).finalize();
+            Scalar::from_bytes_mod_order_wide(&digest.into())
+        };
+        let (private, nonce, message) = (Scalar::from(77_u8), Scalar::from(99_u8), b"message");
+        let public = EdwardsPoint::mul_base(&private).compress().to_bytes();
+        for (i, torsion) in EIGHT_TORSION.iter().enumerate() {
+            let nonce_point = (EdwardsPoint::mul_base(&nonce) + torsion).compress().to_bytes();
+            let challenge = hash([&nonce_point, &public, message]);
+            let mut signature = [0; SIGNATURE_LEN];
+            signature[..32].copy_from_slice(&nonce_point);
+            signature[32..].copy_from_slice((nonce + challenge * private).as_bytes());
+            assert_eq!(verify(&public, message, &signature), i == 0, "{i}");
+            // With the cofactor it would be good each time.
+            let s = Scalar::from_canonical_bytes(signature[32..].try_into().unwrap()).unwrap();
+            let key = EdwardsPoint::mul_base(&private);
+            let difference = EdwardsPoint::mul_base(&s) - key * challenge - EdwardsPoint::mul_base(&nonce) - torsion;
+            assert_eq!(difference.mul_by_cofactor(), EdwardsPoint::default());
+        }
+    }
+
+    /// A key with a part of low order: what single verification says of it depends on the message alone, and is the same
+    /// each time.
+    #[test]
+    fn a_key_with_a_part_of_low_order_is_verified_the_same_each_time() {
+        use curve25519_dalek::{EdwardsPoint, Scalar, constants::EIGHT_TORSION};
+        use sha2::{Digest, Sha512};
+        let private = Scalar::from(77_u8);
+        let public = (EdwardsPoint::mul_base(&private) + EIGHT_TORSION[1]).compress().to_bytes();
+        let key = SignPublic::new(public);
+        let mut good = 0;
+        for message in 0..64_u8 {
+            let nonce = Scalar::from(message) + Scalar::ONE;
+            let nonce_point = EdwardsPoint::mul_base(&nonce).compress().to_bytes();
+            let digest =
+                Sha512::new().chain_update(nonce_point).chain_update(public).chain_update([message]).finalize();
+            let challenge = Scalar::from_bytes_mod_order_wide(&digest.into());
+            let mut signature = [0; SIGNATURE_LEN];
+            signature[..32].copy_from_slice(&nonce_point);
+            signature[32..].copy_from_slice((nonce + challenge * private).as_bytes());
+            // Good where the challenge is a multiple of eight.
+            let expected = challenge.as_bytes()[0].is_multiple_of(8);
+            assert_eq!(key.verify(&[message], &signature), expected, "{message}");
+            assert_eq!(verify(&public, &[message], &signature), expected);
+            good += u8::from(expected);
+        }
+        assert!((2..20).contains(&good), "{good}");
+    }
 }

@@ -172,4 +172,6 @@ def open_image(key, name, least, sealed):
 
 def manifest(rows):
     """rows: {17-byte key: sealed image}; the image under key 0*17."""
-    return H("MAN", u32(len(rows)) + b"".join(key + hashlib.sha256(rows[key]).digest() for key in sorted(rows)))
+    parts = [[key for key in sorted(rows) if key[1] == i] for i in range(256)]
+    hashed = lambda keys: b"".join(key + hashlib.sha256(rows[key]).digest() for key in keys)
+    return H("MAN", b"".join(H("PART", u32(len(keys)) + hashed(keys)) for keys in parts))

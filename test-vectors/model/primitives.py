@@ -34,6 +34,7 @@ _TEXTS = {
     "ICERT": "issuer certificate", "SCERT": "sender certificate", "KID": "issuer key id", "CERTID": "certificate id",
     "BOX": "mailbox", "ATT": "attachment", "SAFETY": "safety number", "DIGITS": "digits of a safety number",
     "SASC": "comparison commitment", "SAST": "comparison transcript", "SASCODE": "comparison code", "VAULT": "vault", "MAN": "manifest",
+    "PART": "part of a manifest",
     "SCHAIN": "sender chain", "SCID": "id of a sender chain",
     "GCTX": "group context", "GMSG": "group message", "GPAY": "group payload",
 }
