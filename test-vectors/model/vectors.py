@@ -18,7 +18,7 @@ from primitives import (
 # Names of labels there that are not words of the label itself
 ALIASES = {"signed pre key": "SPK", "one time pre key": "OPK", "roster commit": "COMMIT", "commit id": "CID", "commit order": "ORDER",
            "safety digits": "DIGITS", "sas commitment": "SASC", "sas transcript": "SAST", "sas code": "SASCODE",
-           "sender chain id": "SCID"}
+           "sender chain id": "SCID", "manifest part": "PART"}
 
 
 def b(text):
