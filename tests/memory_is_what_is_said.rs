@@ -35,8 +35,8 @@ const TEXT: [u8; 256] = [7; 256];
 fn allocations_of_messages() {
     let mut pair = SessionPair::answered(1);
     let padding = Padding::default();
-    // Until the keys of the KEM ratchet have travelled, they are collected.
-    for _ in 0..30 {
+    // Until the keys of the KEM ratchet have travelled, they are collected; windows of tags grow until they are full.
+    for _ in 0..70 {
         let bytes = pair.alice.seal(&TEXT, padding, &mut pair.rng).unwrap();
         pair.bob.open(&Envelope::parse(&bytes).unwrap()).unwrap();
     }

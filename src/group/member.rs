@@ -12,8 +12,7 @@ use crate::keys::{Fingerprint, MailboxAddress, UnixTime};
 use crate::limits::{MAX_SKIPPED, SPENT_WINDOW, TAG_WINDOW};
 use crate::message::Opening;
 use crate::ratchet::{
-    ChainKeys, Place, ReceiveError, Skip, SkippedDelta, SkippedKeys, TagSink, TagSource, TagWindow, WINDOW_ROOM,
-    check_jump, kdf_ck,
+    ChainKeys, Place, ReceiveError, Skip, SkippedDelta, SkippedKeys, TagSink, TagSource, TagWindow, check_jump, kdf_ck,
 };
 use crate::secret::{Guarded, GuardedVec, Secret};
 use crate::wire::payload::{CONTENT_OFFSET, GroupPayload, PayloadKind};
@@ -100,7 +99,7 @@ impl MemberChain {
     fn refresh(&mut self, sink: &mut dyn TagSink) {
         let spent = self.next.saturating_sub(SPENT_WINDOW).max(self.start);
         let range = spent..self.next.saturating_add(TAG_WINDOW);
-        self.window.cover(&range, WINDOW_ROOM, &self.keys, sink);
+        self.window.cover(&range, &self.keys, sink);
     }
 
     pub(crate) fn skipped(&self) -> &SkippedKeys {

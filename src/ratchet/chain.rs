@@ -4,7 +4,6 @@ use crate::crypto::kdf::{self, MacKey};
 use crate::crypto::{aead, counted};
 use crate::keys::MailboxAddress;
 use crate::labels::Label;
-use crate::limits::{NEXT_TAG_WINDOW, SPENT_WINDOW, TAG_WINDOW};
 use crate::secret::{Guarded, Secret, guarded, secret_role};
 use crate::wire::sealed::Tag;
 use alloc::collections::VecDeque;
@@ -93,11 +92,6 @@ impl TagSink for () {
     fn remove(&mut self, _: Tag, _: TagSource) {}
 }
 
-/// Room for the tags of a chain that is to come, and of one that is going: taken at once, not by and by.
-pub(crate) const NEXT_ROOM: usize = 8;
-pub(crate) const WINDOW_ROOM: usize = 80;
-const _: () = assert!(NEXT_TAG_WINDOW == 8 && TAG_WINDOW + SPENT_WINDOW == 80);
-
 /// The tags of a run of positions, kept so that a lookup costs no HMAC. Nothing but a cache of the chain's keys.
 #[derive(Debug, Default)]
 pub(crate) struct TagWindow {
@@ -115,15 +109,16 @@ impl TagWindow {
         (self.start..self.end()).zip(&self.tags).find(|(_, known)| *known == tag).map(|(n, _)| n)
     }
 
-    /// Makes the window cover `range` and nothing else, computing only the tags that are new. `room` tags are what it will
-    /// hold at most.
-    pub(crate) fn cover(&mut self, range: &Range<u32>, room: usize, keys: &ChainKeys, sink: &mut dyn TagSink) {
+    /// The tag of a position that it covers.
+    pub(crate) fn at(&self, n: u32) -> Option<&Tag> {
+        self.tags.get(usize::try_from(n.checked_sub(self.start)?).ok()?)
+    }
+
+    /// Makes the window cover `range` and nothing else, computing only the tags that are new.
+    pub(crate) fn cover(&mut self, range: &Range<u32>, keys: &ChainKeys, sink: &mut dyn TagSink) {
         if range.end <= self.start || self.end() <= range.start {
             self.clear(sink);
             self.start = range.start;
-        }
-        if self.tags.capacity() < room {
-            self.tags.reserve_exact(room.saturating_sub(self.tags.len()));
         }
         while self.start < range.start {
             self.start = self.start.saturating_add(1);
@@ -192,7 +187,7 @@ mod tests {
         let mut before = 0..0;
         for range in [0..8, 0..20, 10..90, 5..60, 70_000..70_010, 3..4, 3..3, 0..8] {
             sink.told = 0;
-            window.cover(&range, 8, &keys, &mut sink);
+            window.cover(&range, &keys, &mut sink);
             let expected: Vec<Tag> = range.clone().map(|n| keys.tag(n)).collect();
             assert_eq!(window.tags().copied().collect::<Vec<_>>(), expected);
             assert_eq!(sink.tags, expected.iter().copied().collect());
@@ -201,7 +196,9 @@ mod tests {
             before = range.clone();
             for n in range {
                 assert_eq!(window.find(&keys.tag(n)), Some(n));
+                assert_eq!(window.at(n), Some(&keys.tag(n)));
             }
+            assert_eq!((window.at(window.start.wrapping_sub(1)), window.at(window.end())), (None, None));
         }
         assert_eq!(window.find(&keys.tag(8)), None);
     }

@@ -16,7 +16,7 @@ mod state;
 #[allow(clippy::indexing_slicing, reason = "no product code")]
 pub(crate) mod trace;
 
-pub(crate) use chain::{ChainKeys, TagSink, TagSource, TagWindow, WINDOW_ROOM, kdf_ck};
+pub(crate) use chain::{ChainKeys, TagSink, TagSource, TagWindow, kdf_ck};
 pub(crate) use receive::{Incoming, Place, ReceiveError, ReceiveStep, Skip, check_jump};
 #[cfg(feature = "vectors")]
 pub(crate) use root::kdf_rk;

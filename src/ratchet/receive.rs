@@ -1,5 +1,6 @@
 //! Receiving: where a tag belongs, which keys that takes, and what it leaves behind.
 
+use crate::crypto::aead;
 use crate::limits::{MAX_CHAIN_LEN, MAX_JUMP, MAX_SKIPPED};
 use crate::ratchet::chain::{ChainKeys, TagSink, kdf_ck};
 use crate::ratchet::kem::KemRatchet;
@@ -125,6 +126,19 @@ impl Ratchet {
             Place::Current => self.current_line().map(|line| &line.keys),
             Place::Next => self.next_line().map(|line| &line.keys),
             Place::Spent => None,
+        }
+    }
+
+    /// Whether a tag is that of this position at this place. Those in the windows are there already.
+    pub(crate) fn is_tag(&self, place: Place, n: u32, tag: &Tag) -> bool {
+        let line = match place {
+            Place::Current => self.current_line(),
+            Place::Next => self.next_line(),
+            Place::Skipped(_) | Place::Spent => None,
+        };
+        match line.and_then(|line| line.window.at(n)) {
+            Some(known) => aead::equal(&known.0, &tag.0),
+            None => self.keys_at(place).is_some_and(|keys| keys.is_tag(n, tag)),
         }
     }
 

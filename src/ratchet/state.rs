@@ -15,7 +15,7 @@
 use crate::crypto::dh::{DhPoint, DhPrivate};
 use crate::keys::{DhKeyPair, DhPublic, MailboxAddress};
 use crate::limits::{MAX_MAILBOXES, NEXT_TAG_WINDOW, SPENT_WINDOW, TAG_WINDOW};
-use crate::ratchet::chain::{ChainKeys, HeaderSecret, NEXT_ROOM, TagSink, TagWindow, WINDOW_ROOM};
+use crate::ratchet::chain::{ChainKeys, HeaderSecret, TagSink, TagWindow};
 use crate::ratchet::kem::KemRatchet;
 use crate::ratchet::receive::ReceiveError;
 use crate::ratchet::root::kdf_rk;
@@ -212,12 +212,12 @@ impl Ratchet {
         let count = self.lines.len();
         for (index, line) in self.lines.iter_mut().enumerate() {
             let spent = line.next.saturating_sub(SPENT_WINDOW);
-            let (range, room): (Range<u32>, _) = match count.saturating_sub(index) {
-                1 => (0..NEXT_TAG_WINDOW, NEXT_ROOM),
-                2 => (spent..line.next.saturating_add(TAG_WINDOW), WINDOW_ROOM),
-                _ => (spent..line.next, 0),
+            let range: Range<u32> = match count.saturating_sub(index) {
+                1 => 0..NEXT_TAG_WINDOW,
+                2 => spent..line.next.saturating_add(TAG_WINDOW),
+                _ => spent..line.next,
             };
-            line.window.cover(&range, room, &line.keys, sink);
+            line.window.cover(&range, &line.keys, sink);
         }
     }
 }

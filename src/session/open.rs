@@ -39,11 +39,17 @@ pub struct Opened {
     pub bad_fragment: bool,
 }
 
-/// Opens a header under the keys of a chain: everything in the envelope is then the peer's.
-fn open_header(opening: &Opening<'_>, keys: &ChainKeys, context: &[u8; 32]) -> Option<AuthenticHeader> {
+/// Opens a header under the keys of a chain: everything in the envelope is then the peer's. `is_tag` says whether the
+/// envelope's tag is that of the header's position.
+fn open_header(
+    opening: &Opening<'_>,
+    keys: &ChainKeys,
+    context: &[u8; 32],
+    is_tag: impl FnOnce(u32) -> bool,
+) -> Option<AuthenticHeader> {
     let bytes = opening.header(keys.header_key(), context)?;
     let header = Reader::whole(&bytes, Header::read).ok()?;
-    keys.is_tag(header.n, opening.tag()).then_some(AuthenticHeader { header, bytes })
+    is_tag(header.n).then_some(AuthenticHeader { header, bytes })
 }
 
 /// A header that opened, and its bytes as they were.
@@ -211,9 +217,13 @@ impl Session {
         if place == Place::Spent {
             return Err(OpenError::Duplicate);
         }
-        let keys = self.ratchet.keys_at(place).ok_or(OpenError::Rejected)?;
-        let header = open_header(opening, keys, self.ratchet.context()).ok_or(OpenError::Rejected)?;
+        let header = self.open_header(place, opening).ok_or(OpenError::Rejected)?;
         self.plan_authentic(place, &header, opening)
+    }
+
+    fn open_header(&self, place: Place, opening: &Opening<'_>) -> Option<AuthenticHeader> {
+        let is_tag = |n| self.ratchet.is_tag(place, n, opening.tag());
+        open_header(opening, self.ratchet.keys_at(place)?, self.ratchet.context(), is_tag)
     }
 
     fn plan_anywhere(&self, opening: &Opening<'_>) -> Result<PlannedOpen<OpenStep>, OpenError> {
@@ -221,8 +231,7 @@ impl Session {
             return self.plan_at(place, opening);
         }
         for place in [Place::Current, Place::Next] {
-            let Some(keys) = self.ratchet.keys_at(place) else { continue };
-            if let Some(header) = open_header(opening, keys, self.ratchet.context()) {
+            if let Some(header) = self.open_header(place, opening) {
                 return self.plan_authentic(place, &header, opening);
             }
         }
@@ -340,7 +349,8 @@ impl Session {
     ) -> Result<(Self, Opened), OpenError> {
         let secrets = &responded.secrets;
         let keys = ChainKeys::derive(secrets.initiator_header.expose(), &secrets.context);
-        let header = open_header(opening, &keys, &secrets.context).ok_or(OpenError::Rejected)?;
+        let is_tag = |n| keys.is_tag(n, opening.tag());
+        let header = open_header(opening, &keys, &secrets.context, is_tag).ok_or(OpenError::Rejected)?;
         let peer_fingerprint = responded.initiator.fingerprint();
         admit(responded)?;
         // Whatever is wrong from here on is the fault of someone who has no session with this device, and gets none.
@@ -425,8 +435,7 @@ mod tests {
                     let envelope = Envelope::parse(&bytes).unwrap();
                     let opening = Opening::new(&envelope);
                     let place = bob.locate(opening.tag()).unwrap();
-                    let keys_there = bob.ratchet.keys_at(place).unwrap();
-                    let header = open_header(&opening, keys_there, bob.ratchet.context()).unwrap();
+                    let header = bob.open_header(place, &opening).unwrap();
                     let incoming = bob.ratchet.plan_receive(place, &header.header).unwrap();
                     *keys.entry(*incoming.message_key).or_default() += 1;
                     let fresh = used.insert((*incoming.message_key, header.header.nonce));

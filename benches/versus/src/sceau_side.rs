@@ -6,7 +6,7 @@ use rand::rng;
 use sceau::device::{Delivery, GroupChange, GroupCommitted, GroupEvent};
 use sceau::error::OpenError;
 use sceau::group::{GroupPolicy, Role};
-use sceau::limits::MAX_JUMP;
+use sceau::limits::MAX_FIRST_JUMP;
 use sceau::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
 use sceau::session::{Content, Opened, Session};
 use sceau::{Device, Envelope, Event, Fingerprint, GroupId, IdentityKeyPair, Padding, PreKeyBundle, UnixTime};
@@ -101,7 +101,7 @@ impl Strangers {
     pub fn far(&mut self) -> Vec<u8> {
         let bundle = self.bundles(1).remove(0);
         let (mut session, mut wire) = self.initiate(&bundle, &[7; 256]);
-        for _ in 0..MAX_JUMP {
+        for _ in 0..MAX_FIRST_JUMP {
             wire = seal(&mut session, &[7; 256]);
         }
         wire

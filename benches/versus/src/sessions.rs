@@ -161,7 +161,7 @@ pub fn forgeries(effort: Effort, rows: &mut Vec<Row>) {
     );
     rows.push(
         row("costliest first message, with a bundle", Unit::Time, both)
-            .note("A stranger's introduction, genuine, 65,536 ahead; Olm as above.")
+            .note("A stranger's introduction, genuine, 2,000 ahead; Olm as above.")
             .reason("sceau accepts larger jumps."),
     );
 }
