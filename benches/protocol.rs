@@ -8,56 +8,24 @@
     reason = "a benchmark is to fail loudly"
 )]
 
-use chacha20::ChaCha20Rng;
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use sceau::limits::{MAX_JUMP, MAX_SKIPPED};
 use sceau::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
 use sceau::session::Session;
-use sceau::{Device, Envelope, Fingerprint, IdentityKeyPair, Padding};
+use sceau::{Device, Envelope, IdentityKeyPair, Padding};
 use sceau_testkit::talk::{NOW, done};
-use sceau_testkit::{Disk, Talk};
+use sceau_testkit::{Disk, SessionPair, Talk};
 
 const PADDING: fn() -> Padding = Padding::default;
-
-/// Two sides of a session that is answered.
-struct Pair {
-    alice: Session,
-    bob: Session,
-    names: [Fingerprint; 2],
-    rng: ChaCha20Rng,
-}
-
-impl Pair {
-    fn new() -> Self {
-        let mut rng = sceau_testkit::rng(1);
-        let (a, b) = (IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng));
-        let (mut prekeys, lifetimes) = (PreKeyStore::new(), PreKeyLifetimes::default());
-        let bundle = prekeys.publish(&b, 1, Rotation::IfDue, &lifetimes, NOW, &mut rng).unwrap().take_bundle();
-        let bundle = VerifiedPreKeyBundle::verify(bundle, NOW).unwrap();
-        let mut alice = Session::initiate(&a, None, &bundle, 1, &mut rng).unwrap();
-        let first = alice.seal(b"first", PADDING(), &mut rng).unwrap();
-        let accepted = Session::accept(&b, &prekeys, &Envelope::parse(&first).unwrap(), &lifetimes, NOW).unwrap();
-        let (bob, _) = accepted.settle(&mut prekeys).unwrap();
-        let mut pair = Self { alice, bob, names: [a.fingerprint(), b.fingerprint()], rng };
-        pair.turn();
-        pair
-    }
-
-    fn turn(&mut self) {
-        let reply = self.bob.seal(b"reply", PADDING(), &mut self.rng).unwrap();
-        self.alice.open(&Envelope::parse(&reply).unwrap()).unwrap();
-        let answer = self.alice.seal(b"answer", PADDING(), &mut self.rng).unwrap();
-        self.bob.open(&Envelope::parse(&answer).unwrap()).unwrap();
-    }
-}
 
 fn sessions(c: &mut Criterion) {
     for (name, len) in [("256B", 256), ("4KiB", 4_096), ("64KiB", 65_536)] {
         let content = vec![7; len];
-        let mut pair = Pair::new();
+        let mut pair = SessionPair::answered(1);
         c.bench_function(&format!("session/seal/{name}"), |b| {
             b.iter(|| pair.alice.seal(&content, PADDING(), &mut pair.rng).unwrap());
         });
-        let mut pair = Pair::new();
+        let mut pair = SessionPair::answered(1);
         c.bench_function(&format!("session/open/{name}"), |b| {
             b.iter_batched(
                 || pair.alice.seal(&content, PADDING(), &mut pair.rng).unwrap(),
@@ -66,10 +34,10 @@ fn sessions(c: &mut Criterion) {
             );
         });
     }
-    let mut pair = Pair::new();
+    let mut pair = SessionPair::answered(1);
     c.bench_function("session/turn", |b| b.iter(|| pair.turn()));
     // A thousand messages, the last one first.
-    let mut pair = Pair::new();
+    let mut pair = SessionPair::answered(1);
     let image = pair.bob.to_state();
     let envelopes: Vec<_> = (0..1_000).map(|_| pair.alice.seal(&[7; 256], PADDING(), &mut pair.rng).unwrap()).collect();
     c.bench_function("session/last-of-1000-first", |b| {
@@ -109,6 +77,54 @@ fn handshakes(c: &mut Criterion) {
     c.bench_function("handshake/accept", |b| {
         b.iter(|| Session::accept(&bob, &prekeys, &envelope, &lifetimes, NOW).unwrap());
     });
+}
+
+/// What a peer can make a session do at most.
+fn worst_cases(c: &mut Criterion) {
+    let mut group = c.benchmark_group("worst");
+    group.sample_size(10);
+    // The longest jump.
+    let mut pair = SessionPair::answered(1);
+    let (name, image) = (pair.names[1], pair.bob.to_state());
+    let mut last = Vec::new();
+    for _ in 0..=MAX_JUMP {
+        last = pair.alice.seal(b"x", PADDING(), &mut pair.rng).unwrap();
+    }
+    group.bench_function("jump/65536", |b| {
+        b.iter_batched(
+            || Session::from_state(image.expose(), name).unwrap(),
+            |mut bob| bob.search(&Envelope::parse(&last).unwrap()).unwrap(),
+            BatchSize::PerIteration,
+        );
+    });
+    // As many skipped keys as there can be: one of them, and one that pushes the oldest out.
+    let mut pair = SessionPair::answered(1);
+    let envelopes: Vec<_> =
+        (0..=MAX_SKIPPED + 2).map(|_| pair.alice.seal(b"x", PADDING(), &mut pair.rng).unwrap()).collect();
+    pair.bob.search(&Envelope::parse(&envelopes[MAX_SKIPPED]).unwrap()).unwrap();
+    let full = pair.bob.to_state();
+    for (id, index) in [("full-store/skipped", MAX_SKIPPED / 2), ("full-store/one-more", MAX_SKIPPED + 2)] {
+        group.bench_function(id, |b| {
+            b.iter_batched(
+                || Session::from_state(full.expose(), name).unwrap(),
+                |mut bob| bob.open(&Envelope::parse(&envelopes[index]).unwrap()).unwrap(),
+                BatchSize::PerIteration,
+            );
+        });
+    }
+    // A key of the KEM ratchet that is whole with this message, a good part of it from parity alone.
+    let mut pair = SessionPair::answered(1);
+    let envelopes: Vec<_> = (0..6).map(|_| pair.alice.seal(b"x", PADDING(), &mut pair.rng).unwrap()).collect();
+    pair.bob.open(&Envelope::parse(&envelopes[4]).unwrap()).unwrap();
+    let collecting = pair.bob.to_state();
+    group.bench_function("fragments/key-rebuilt", |b| {
+        b.iter_batched(
+            || Session::from_state(collecting.expose(), name).unwrap(),
+            |mut bob| bob.open(&Envelope::parse(&envelopes[5]).unwrap()).unwrap(),
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
 }
 
 /// A device with so many sessions; a message of one of them, and forged ones.
@@ -179,5 +195,5 @@ fn fanout(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, sessions, handshakes, devices, fanout);
+criterion_group!(benches, sessions, worst_cases, handshakes, devices, fanout);
 criterion_main!(benches);

@@ -157,7 +157,7 @@ impl Host {
         rng: &mut ChaCha20Rng,
     ) -> Row {
         let (now, empty) = (self.footprint(), self.empty);
-        let each = |now: usize, before: usize| now.wrapping_sub(before) as f64 / count as f64;
+        let each = |now: usize, before: usize| now.wrapping_sub(before).cast_signed() as f64 / count as f64;
         let mut row = Row {
             count,
             heap_bytes: each(now.heap.bytes, empty.heap.bytes),
