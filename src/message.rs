@@ -129,14 +129,14 @@ pub(crate) struct Opening<'a> {
 
 impl<'a> Opening<'a> {
     pub(crate) fn new(envelope: &'a Envelope<'a>) -> Self {
-        Self::with_buffer(envelope, Vec::new())
+        Self::with_buffer(envelope, guard(Vec::new()))
     }
 
     /// The same with room for the body that is there already; what is in it is overwritten.
-    pub(crate) fn with_buffer(envelope: &'a Envelope<'a>, buffer: Vec<u8>) -> Self {
+    pub(crate) fn with_buffer(envelope: &'a Envelope<'a>, buffer: GuardedVec) -> Self {
         Self {
             envelope,
-            buffer: Cell::new(guard(buffer)),
+            buffer: Cell::new(buffer),
             prefix_hash: envelope.prefix.as_ref().map_or([0; 32], IntroductionPrefix::hash),
             body_hash: kdf::hash(Label::Body, &[envelope.sealed.body]),
         }

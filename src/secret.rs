@@ -8,7 +8,7 @@ use core::ops::{Deref, DerefMut};
 use zeroize::{Zeroize, Zeroizing};
 
 /// Secret bytes that live for one call, wiped when they go out of scope, never printed. Moving it leaves a copy on the stack:
-/// whoever returns one runs inside [`crate::crypto::scrubbed`].
+/// operations run inside [`crate::crypto::scrubbed`].
 pub(crate) struct Guarded<const N: usize>([u8; N]);
 
 impl<const N: usize> From<[u8; N]> for Guarded<N> {

@@ -156,6 +156,8 @@ impl SealedStore {
 
     /// Seals the records that an operation changes. Draws 24 bytes for each that is put, and for the manifest. Hashes what
     /// it seals, 8 KiB, and, for each record, 49 bytes for a 256th of the store's rows.
+    ///
+    /// One at a time: tell [`Self::stored`], or drop it, before the next.
     pub fn seal<R: CryptoRng + ?Sized>(&self, changes: &Changes, rng: &mut R) -> SealedChanges {
         let generation = self.mark.generation.saturating_add(1);
         let (mut rows, mut changed) = (Vec::new(), BTreeMap::new());

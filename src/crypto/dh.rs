@@ -110,7 +110,12 @@ mod tests {
             rng.fill_bytes(&mut private);
             rng.fill_bytes(&mut public);
             match i % 8 {
-                0 => public[1..31].fill(0xff),
+                0 => {
+                    // From p - 18 on: about half of them not reduced.
+                    public[1..31].fill(0xff);
+                    public[0] = 0xdb + u8::try_from(i / 8 % 37).unwrap();
+                    public[31] |= 0x7f;
+                }
                 1 => public[1..].fill(0),
                 2 => private[..31].fill(0xff),
                 3 => private.fill(0),

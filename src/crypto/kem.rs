@@ -2,6 +2,7 @@
 
 use crate::crypto::{counted, overwrite, scrubbed};
 use crate::secret::{Guarded, Secret, guarded};
+use alloc::boxed::Box;
 use core::fmt;
 use libcrux_ml_kem::mlkem1024;
 use rand_core::CryptoRng;
@@ -35,11 +36,13 @@ impl KemSeed {
         self.0.expose()
     }
 
-    /// The whole key pair, wiped after use.
-    pub(crate) fn expand(&self) -> KemKeyPair {
+    /// The whole key pair, wiped after use. On the heap: what is moved on the stack leaves copies there.
+    pub(crate) fn expand(&self) -> Box<KemKeyPair> {
         counted!(kem);
-        let (private, public) = scrubbed::<65536, _>(|| mlkem1024::generate_key_pair(*self.0.expose()).into_parts());
-        KemKeyPair { private, public }
+        scrubbed::<65536, _>(|| {
+            let (private, public) = mlkem1024::generate_key_pair(*self.0.expose()).into_parts();
+            Box::new(KemKeyPair { private, public })
+        })
     }
 }
 
@@ -92,9 +95,12 @@ pub(crate) fn encapsulate<R: CryptoRng + ?Sized>(public: &[u8; KEM_PUBLIC_LEN], 
     counted!(kem);
     let mut randomness = [0; 32];
     rng.fill_bytes(&mut randomness);
-    let (ciphertext, secret) = scrubbed::<65536, _>(|| mlkem1024::encapsulate(&public.into(), randomness));
+    let encapsulated = scrubbed::<65536, _>(|| {
+        let (ciphertext, secret) = mlkem1024::encapsulate(&public.into(), randomness);
+        Encapsulated { ciphertext: ciphertext.into(), secret: secret.into() }
+    });
     randomness.zeroize();
-    Encapsulated { ciphertext: ciphertext.into(), secret: secret.into() }
+    encapsulated
 }
 
 #[cfg(test)]

@@ -27,14 +27,19 @@ pub(crate) fn scrubbed<const N: usize, T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// How much of the stack one message takes, from the call on a session or a chain down: what is scrubbed after it.
-pub(crate) const STEP_STACK: usize = 8_192;
+/// What is scrubbed of the stack after one message, from the call on a session or a chain down: as much as it takes in a
+/// release build, apart from agreements and the KEM, which scrub behind themselves.
+pub(crate) const STEP_STACK: usize = 16_384;
+
+/// The same after a handshake.
+pub(crate) const HANDSHAKE_STACK: usize = 24_576;
 
 /// Wipes a place at the speed of memory, where byte after byte would be felt.
 pub(crate) fn overwrite(place: &mut [u8]) {
     place.fill(0);
     // Whoever may look at it later: the zeros are not left out.
     core::hint::black_box(place);
+    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
 }
 
 /// Notes one call of a costly primitive; nothing outside tests.

@@ -1,7 +1,7 @@
 //! Chains: message keys, header keys, tags, and the windows of tags that a receiver recognises.
 
 use crate::crypto::kdf::{self, MacKey};
-use crate::crypto::{aead, counted};
+use crate::crypto::{aead, counted, scrubbed};
 use crate::keys::MailboxAddress;
 use crate::labels::Label;
 use crate::secret::{Guarded, Secret, guarded, secret_role};
@@ -42,9 +42,12 @@ pub(crate) struct ChainKeys {
 impl ChainKeys {
     /// `hk = EXPAND(header secret, label || context, 32)`, `tk` likewise under its own label.
     pub(crate) fn derive(secret: &[u8; 32], context: &[u8; 32]) -> Self {
-        let header_key = kdf::expand::<32>(secret, Label::HeaderKey, context);
-        let tag_key = kdf::expand::<32>(secret, Label::TagKey, context);
-        Self { secret: HeaderSecret::new(secret), header_key: Secret::new(&header_key), tag_key: MacKey::new(&tag_key) }
+        scrubbed::<2_048, _>(|| {
+            let header_key = kdf::expand::<32>(secret, Label::HeaderKey, context);
+            let tag_key = kdf::expand::<32>(secret, Label::TagKey, context);
+            let (secret, header_key) = (HeaderSecret::new(secret), Secret::new(&header_key));
+            Self { secret, header_key, tag_key: MacKey::new(&tag_key) }
+        })
     }
 
     pub(crate) fn secret(&self) -> &HeaderSecret {

@@ -46,6 +46,7 @@ pub use open::{Accepted, Opened};
 pub(crate) use open::{OpenStep, PlannedOpen};
 pub(crate) use seal::SealStep;
 
+use crate::crypto::{HANDSHAKE_STACK, scrubbed};
 use crate::error::HandshakeError;
 use crate::handshake;
 use crate::identity::IdentityKeyPair;
@@ -187,6 +188,16 @@ impl Session {
     /// # Errors
     /// [`HandshakeError`]: a weak key in the bundle, or `created_at` at its end.
     pub fn initiate<R: CryptoRng + ?Sized>(
+        identity: &IdentityKeyPair,
+        certificate: Option<&Certificate>,
+        bundle: &VerifiedPreKeyBundle,
+        created_at: u64,
+        rng: &mut R,
+    ) -> Result<Self, HandshakeError> {
+        scrubbed::<HANDSHAKE_STACK, _>(|| Self::initiate_unscrubbed(identity, certificate, bundle, created_at, rng))
+    }
+
+    fn initiate_unscrubbed<R: CryptoRng + ?Sized>(
         identity: &IdentityKeyPair,
         certificate: Option<&Certificate>,
         bundle: &VerifiedPreKeyBundle,

@@ -2,7 +2,7 @@
 //! tag up, hash, open the small header over the body's hash, and only then derive keys.
 
 use crate::codec::Reader;
-use crate::crypto::{STEP_STACK, scrubbed};
+use crate::crypto::{HANDSHAKE_STACK, STEP_STACK, scrubbed};
 use crate::error::OpenError;
 use crate::handshake::{self, Responded};
 use crate::identity::IdentityKeyPair;
@@ -171,12 +171,13 @@ impl Session {
         self.open_into(envelope, Vec::new())
     }
 
-    /// As [`Self::open`], with a buffer for the content: [`Content::Message`] gives it back. What is in it is overwritten, and nothing
-    /// is allocated if it has room for the whole envelope.
+    /// As [`Self::open`], with a buffer for the content: [`Content::Message`] gives it back. What is in it is wiped. Nothing is
+    /// allocated if it has room for the whole envelope and a chain goes on, once KEM keys have travelled.
     ///
     /// # Errors
     /// As [`Self::open`]; nothing has changed.
     pub fn open_into(&mut self, envelope: &Envelope<'_>, buffer: Vec<u8>) -> Result<Opened, OpenError> {
+        let buffer = guard(buffer);
         let place = self.ratchet.locate(&envelope.tag()).ok_or(OpenError::Unknown)?;
         scrubbed::<STEP_STACK, _>(|| {
             let opening = Opening::with_buffer(envelope, buffer);
@@ -321,6 +322,17 @@ impl Session {
         now: UnixTime,
         admit: impl FnOnce(&Responded) -> Result<(), OpenError>,
     ) -> Result<Accepted, OpenError> {
+        scrubbed::<HANDSHAKE_STACK, _>(|| Self::accept_unscrubbed(identity, prekeys, opening, lifetimes, now, admit))
+    }
+
+    fn accept_unscrubbed(
+        identity: &IdentityKeyPair,
+        prekeys: &PreKeyStore,
+        opening: &Opening<'_>,
+        lifetimes: &PreKeyLifetimes,
+        now: UnixTime,
+        admit: impl FnOnce(&Responded) -> Result<(), OpenError>,
+    ) -> Result<Accepted, OpenError> {
         let prefix = opening.envelope.prefix.as_ref().ok_or(OpenError::Unknown)?;
         let keys = prekeys.keys_for(prefix, lifetimes, now).ok_or(OpenError::PreKeyGone)?;
         let responded = handshake::respond(identity, &keys, prefix).ok_or(OpenError::Rejected)?;
@@ -337,7 +349,7 @@ impl Session {
         if let Some((one_time_id, _)) = keys.one_time {
             changes.push(PreKeyChange::OneTime(one_time_id, None));
         }
-        Ok(Accepted { session, opened: Unclaimed(opened), changes, certificate: responded.certificate })
+        Ok(Accepted { session, opened, changes, certificate: responded.certificate })
     }
 
     fn respond(
@@ -346,7 +358,7 @@ impl Session {
         one_time: bool,
         opening: &Opening<'_>,
         admit: impl FnOnce(&Responded) -> Result<(), OpenError>,
-    ) -> Result<(Self, Opened), OpenError> {
+    ) -> Result<(Self, Unclaimed), OpenError> {
         let secrets = &responded.secrets;
         let keys = ChainKeys::derive(secrets.initiator_header.expose(), &secrets.context);
         let is_tag = |n| keys.is_tag(n, opening.tag());
@@ -372,7 +384,7 @@ impl Session {
             ratchet,
         };
         let planned = session.plan_authentic(Place::Current, &header, opening).map_err(|_| OpenError::Rejected)?;
-        let opened = session.settle(planned);
+        let opened = Unclaimed(session.settle(planned));
         Ok((session, opened))
     }
 }

@@ -43,8 +43,8 @@ impl Session {
         self.seal_now(Outbound { kind: PayloadKind::Application, content }, padding, rng, Vec::new())
     }
 
-    /// As [`Self::seal`], into a buffer: what is in it goes, and nothing is allocated if the envelope fits. On error it is
-    /// empty.
+    /// As [`Self::seal`], into a buffer: what is in it goes. Nothing is allocated if the envelope fits and a chain goes on. On
+    /// error it is empty.
     ///
     /// # Errors
     /// As [`Self::seal`]; nothing has changed.
