@@ -456,6 +456,15 @@ fn session() {
         let next = ours.seal(text(100), padding, &mut rng).expect("short");
         keep_content(theirs.open(&Envelope::parse(&next).expect("an envelope")).expect("good").content);
     }
+    operation("open into buffers that hold contents");
+    let next = ours.seal(text(100), padding, &mut rng).expect("short");
+    let envelope = Envelope::parse(&next).expect("an envelope");
+    for room in [100, 10_000] {
+        let mut buffer = Vec::with_capacity(room);
+        buffer.extend_from_slice(text(100));
+        ours.open_into(&envelope, buffer).expect_err("its own");
+    }
+    keep_content(theirs.open_into(&envelope, text(100).to_vec()).expect("good").content);
     operation("seal what is too long");
     ours.seal(&vec![0; 70_000_000], padding, &mut rng).expect_err("too long");
     operation("let prekeys expire");

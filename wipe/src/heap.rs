@@ -1,4 +1,4 @@
-//! An allocator that looks for secrets in every block that is given back.
+//! An allocator that looks for secrets in every block that is given back, and a look at the stack.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
@@ -43,6 +43,9 @@ struct State {
     operation: &'static str,
     operations: usize,
     frees: usize,
+    /// Where the stack is copied to.
+    stack: Vec<u8>,
+    stacks: usize,
 }
 
 struct Place(UnsafeCell<Option<State>>);
@@ -93,7 +96,49 @@ pub fn scrub() {
     core::hint::black_box(&mut stack);
 }
 
+/// In place of a backtrace: found where an operation had its stack.
+pub const ON_STACK: &str = "the stack";
+
+/// How much of the stack is looked at.
+const STACK: usize = 96 << 10;
+
+/// Does something on a stack of zeros, and looks at what it has left there.
+#[inline(never)]
+pub fn on_clean_stack<T>(work: impl FnOnce() -> T) -> T {
+    #[inline(never)]
+    fn apart<T>(work: impl FnOnce() -> T) -> T {
+        work()
+    }
+    enter(|state| state.stack.resize(STACK, 0));
+    scrub();
+    let value = apart(work);
+    copy_stack();
+    enter(|state| {
+        let stack = std::mem::take(&mut state.stack);
+        state.left_on_stack(&stack);
+        state.stack = stack;
+        state.stacks += 1;
+    });
+    scrub();
+    value
+}
+
+/// Copies what is below this frame, the farthest first. Calls nothing that would write there.
+#[inline(never)]
+fn copy_stack() {
+    // SAFETY: only this thread is here, and nobody is within.
+    let Some(state) = (unsafe { &mut *STATE.0.get() }) else { return };
+    let here = 0_u8;
+    let here = core::ptr::from_ref(&here).addr();
+    for (at, byte) in state.stack.iter_mut().enumerate() {
+        let address = here - STACK + at;
+        // SAFETY: the stack of the main thread was in use down there a moment ago, and `scrub` has filled more of it.
+        *byte = unsafe { core::ptr::read_volatile(core::ptr::with_exposed_provenance::<u8>(address)) };
+    }
+}
+
 pub struct Report {
+    pub stacks: usize,
     pub operations: usize,
     pub secrets: usize,
     pub frees: usize,
@@ -102,7 +147,12 @@ pub struct Report {
 /// What was counted, and the hits since the last report.
 pub fn report() -> (Report, Vec<Hit>) {
     let report = |state: &mut State| {
-        let report = Report { operations: state.operations, secrets: state.seen.len(), frees: state.frees };
+        let report = Report {
+            stacks: state.stacks,
+            operations: state.operations,
+            secrets: state.seen.len(),
+            frees: state.frees,
+        };
         (report, std::mem::take(&mut state.hits))
     };
     enter(report).expect("not from within")
@@ -143,6 +193,16 @@ impl State {
             }
             None
         })
+    }
+
+    fn left_on_stack(&mut self, stack: &[u8]) {
+        let mut left: Vec<(usize, &'static str)> = self.find(stack).collect();
+        left.sort_by_key(|(at, label)| (*label, *at));
+        left.dedup_by_key(|(_, label)| *label);
+        for (at, label) in left {
+            let frames = Vec::from([ON_STACK.to_string()]);
+            self.hits.push(Hit { label, operation: self.operation, size: stack.len(), at: stack.len() - at, frames });
+        }
     }
 
     fn freed(&mut self, block: &[u8]) {

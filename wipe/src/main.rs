@@ -1,4 +1,4 @@
-//! Checks that sceau leaves no copy of a secret in freed heap memory. See README.md; `run` runs it.
+//! Checks that sceau leaves no copy of a secret in freed heap memory, nor on the stack. See README.md; `run` runs it.
 
 mod allowed;
 mod cases;
@@ -56,12 +56,34 @@ fn controls() -> (usize, usize) {
         let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&key).expect("any length will do");
         drop(Box::new(ManuallyDrop::new(mac)));
     });
+    // On the stack, near and far.
+    let on_stack = |wipes: bool| {
+        let mut copy = [0; 100];
+        copy.copy_from_slice(text);
+        core::hint::black_box(&mut copy);
+        if wipes {
+            copy.fill(0);
+            core::hint::black_box(&mut copy);
+        }
+    };
+    let deep = |wipes: bool| {
+        core::hint::black_box(&mut [0_u8; 60_000]);
+        apart(|| on_stack(wipes));
+    };
+    control(1, &|| heap::on_clean_stack(|| on_stack(false)));
+    control(1, &|| heap::on_clean_stack(|| deep(false)));
+    control(0, &|| heap::on_clean_stack(|| deep(true)));
     control(0, &|| {
         let mut wiped = text.to_vec();
         wiped.fill(0);
         core::hint::black_box(&mut wiped);
     });
     (caught, of)
+}
+
+#[inline(never)]
+fn apart(work: impl FnOnce()) {
+    work();
 }
 
 fn is_allowed(hit: &Hit, allowed: &Allowed) -> bool {
@@ -88,8 +110,8 @@ fn main() -> ExitCode {
     }
     println!("root steps computed here too: {root_steps}; windows behind contents given out: {}", world::spare());
     println!(
-        "operations={} secrets={} frees={} hits={} allowed={} control_caught={caught}/{controls}",
-        report.operations, report.secrets, report.frees, counts.1, counts.0
+        "operations={} stacks={} secrets={} frees={} hits={} allowed={} control_caught={caught}/{controls}",
+        report.operations, report.stacks, report.secrets, report.frees, counts.1, counts.0
     );
     let good = counts.1 == 0 && caught == controls && root_steps > 50;
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -105,7 +127,11 @@ fn print(hits: Vec<Hit>) {
         let mut what: Vec<_> = hits.iter().map(|hit| (hit.label, hit.operation)).collect();
         what.sort_unstable();
         what.dedup();
-        println!("LEFT IN FREED MEMORY, {} times, as in {} bytes at {}:", hits.len(), hits[0].size, hits[0].at);
+        if frames == [heap::ON_STACK] {
+            println!("LEFT ON THE STACK, {} times, as {} bytes below the call:", hits.len(), hits[0].at);
+        } else {
+            println!("LEFT IN FREED MEMORY, {} times, as in {} bytes at {}:", hits.len(), hits[0].size, hits[0].at);
+        }
         for (label, operation) in what.iter().take(12) {
             println!("  {label}, during \"{operation}\"");
         }

@@ -125,8 +125,10 @@ impl World {
             });
             core::mem::forget(refused);
         }
-        let value = work(device, rng)?;
-        let Ok(value) = value.commit(|_| Ok::<(), Infallible>(()));
+        let value = heap::on_clean_stack(|| {
+            let Ok(value) = work(device, rng)?.commit(|_| Ok::<(), Infallible>(()));
+            Ok(value)
+        })?;
         let same = unseen(|| device.records().iter().eq(after.iter()));
         assert!(same, "{name}: the twin did something else");
         Ok(value)
