@@ -18,6 +18,7 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: Scanning = Scanning;
 
+#[allow(clippy::large_stack_arrays, reason = "it is what this is for")]
 /// Buffers that are freed as they are: each must be caught, but for those that were wiped.
 fn controls() -> (usize, usize) {
     heap::operation("control");
