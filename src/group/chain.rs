@@ -144,15 +144,15 @@ impl OwnChain {
         rng: &mut R,
     ) -> Result<(Box<OwnStep>, Vec<u8>), SealError> {
         scrubbed::<STEP_STACK, _>(|| {
-            let (step, envelope) = self.plan(epoch, transcript, message, padding, rng)?;
+            let (step, envelope) = self.plan(self.keys.tag(self.n), (epoch, transcript), message, padding, rng)?;
             Ok((Box::new(step), envelope))
         })
     }
 
     fn plan<R: CryptoRng + ?Sized>(
         &self,
-        epoch: u64,
-        transcript: &[u8; 32],
+        tag: Tag,
+        (epoch, transcript): (u64, &[u8; 32]),
         message: Outbound<'_>,
         padding: Padding,
         rng: &mut R,
@@ -165,7 +165,6 @@ impl OwnChain {
         let mut nonce = [0; NONCE_LEN];
         rng.fill_bytes(&mut nonce);
         let step = kdf_ck(self.chain_key.expose());
-        let tag = self.keys.tag(self.n);
         let header = GroupHeader { epoch, n: self.n, nonce }.encode();
         let context = message_context(&self.group, epoch, transcript, &self.own, &self.verify);
 
@@ -244,6 +243,16 @@ mod tests {
     use super::*;
 
     impl OwnChain {
+        /// A good message but for its tag, which is that of another position.
+        pub(in crate::group) fn plan_under_another_tag<R: CryptoRng + ?Sized>(
+            &self,
+            transcript: &[u8; 32],
+            rng: &mut R,
+        ) -> Vec<u8> {
+            let tag = self.keys.tag(self.n.saturating_add(1));
+            self.plan(tag, (3, transcript), Outbound::text(b"text"), Padding::default(), rng).unwrap().1
+        }
+
         /// What a member can forge in another's chain: all is right but the signature, which is this chain's.
         pub(in crate::group) fn plan_forged<R: CryptoRng + ?Sized>(
             &self,

@@ -69,6 +69,17 @@ fn opens_in_any_order_once() {
     }
 }
 
+/// Its sender could else have it shown under two names.
+#[test]
+fn message_under_another_tag_than_its_positions_is_refused() {
+    let mut chains = Chains::new();
+    let mut bob = MemberChain::accept(chains.alice, &chains.announcement(), 0);
+    let forged = chains.own.plan_under_another_tag(&TH, &mut chains.rng);
+    assert_eq!(open(&mut bob, &forged, TH), Err(OpenError::Rejected));
+    let genuine = chains.seal(b"text");
+    assert_eq!(open(&mut bob, &genuine, TH).unwrap(), b"text");
+}
+
 /// The newcomer gets the chain where it stands.
 #[test]
 fn what_came_before_the_announcement_is_closed() {

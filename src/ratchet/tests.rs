@@ -54,6 +54,26 @@ fn message_under_another_tag_than_its_positions_is_refused() {
         assert!(matches!(result, Err(OpenError::Rejected | OpenError::Unknown)), "{result:?}");
     }
     pair.bob.open(&coming).unwrap();
+    // Beyond the window, where only the header's key finds it.
+    for _ in 0..30 {
+        pair.from_alice();
+    }
+    let forged = forge(&mut pair.alice, &mut pair.rng, |outgoing| outgoing.tag = Tag([7; 16]));
+    assert_eq!(pair.bob.search(&Envelope::parse(&forged).unwrap()), Err(OpenError::Unknown));
+    let far = pair.from_alice();
+    assert!(pair.bob.search(&Envelope::parse(&far).unwrap()).is_ok());
+}
+
+#[test]
+fn introduction_under_another_tag_is_refused() {
+    let first = |tag: Option<Tag>| {
+        let first = |session: &mut Session, rng: &mut ChaCha20Rng| {
+            forge(session, rng, |outgoing| outgoing.tag = tag.unwrap_or(outgoing.tag))
+        };
+        Pair::introduced(first).err()
+    };
+    assert_eq!(first(None), None);
+    assert_eq!(first(Some(Tag([7; 16]))), Some(OpenError::Rejected));
 }
 
 /// There is no chain before a peer's first one.
