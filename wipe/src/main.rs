@@ -18,8 +18,8 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: Scanning = Scanning;
 
+/// Buffers that are freed as they are, and copies on the stack: each must be caught, but for those that were wiped.
 #[allow(clippy::large_stack_arrays, reason = "it is what this is for")]
-/// Buffers that are freed as they are: each must be caught, but for those that were wiped.
 fn controls() -> (usize, usize) {
     heap::operation("control");
     let text = world::text(100);
