@@ -108,13 +108,13 @@ pub(crate) fn respond(
     let dh1 = identity.agree(&ephemeral)?;
     let dh2 = signed.private.dh.agree(&ephemeral)?;
     let dh3 = match keys.one_time {
-        Some((_, stored)) => Some(stored.0.dh.agree(&ephemeral)?),
+        Some((_, stored)) => Some(stored.private.dh.agree(&ephemeral)?),
         None => None,
     };
-    let kem = keys.one_time.map_or(&signed.private.kem, |(_, stored)| &stored.0.kem).expand();
+    let kem = keys.one_time.map_or(&signed.private.kem, |(_, stored)| &stored.private.kem).expand();
     let shared = kem.decapsulate(prefix.ciphertext);
 
-    let one_time = keys.one_time.map(|(id, stored)| stored.0.public_with(id, &kem));
+    let one_time = keys.one_time.map(|(id, stored)| stored.public_with(id, &kem));
     let th1 = transcript(identity.public(), &signed.public, one_time.as_ref(), &prefix.ephemeral, prefix.ciphertext);
     let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_deref(), &shared);
     let payload = open_identity(keys.identity_key.expose(), &th1, prefix.encrypted_identity)?;

@@ -95,14 +95,17 @@ impl MacKey {
 
     /// HMAC-SHA-256 over the parts, cut to 16 bytes.
     pub(crate) fn mac16(&self, parts: &[&[u8]]) -> [u8; 16] {
-        crate::crypto::scrubbed::<2048, _>(|| {
-            let mut mac = (*self.0).clone();
-            for part in parts {
-                mac.update(part);
-            }
-            let full: [u8; HASH_LEN] = mac.finalize().into_bytes().into();
-            truncate(&full)
-        })
+        crate::crypto::scrubbed::<2048, _>(|| self.mac16_within(parts))
+    }
+
+    /// The same within an operation that is scrubbed as a whole.
+    pub(crate) fn mac16_within(&self, parts: &[&[u8]]) -> [u8; 16] {
+        let mut mac = (*self.0).clone();
+        for part in parts {
+            mac.update(part);
+        }
+        let full: [u8; HASH_LEN] = mac.finalize().into_bytes().into();
+        truncate(&full)
     }
 }
 

@@ -144,7 +144,8 @@ impl OwnChain {
         rng: &mut R,
     ) -> Result<(Box<OwnStep>, Vec<u8>), SealError> {
         scrubbed::<STEP_STACK, _>(|| {
-            let (step, envelope) = self.plan(self.keys.tag(self.n), (epoch, transcript), message, padding, rng)?;
+            let (step, envelope) =
+                self.plan(self.keys.tag_within(self.n), (epoch, transcript), message, padding, rng)?;
             Ok((Box::new(step), envelope))
         })
     }

@@ -49,7 +49,7 @@ impl PreKeyStore {
     pub(crate) fn write_one_time(&self, id: u32, out: &mut impl Write) -> Option<()> {
         let stored = self.one_time.get(&id)?;
         out.u32(id);
-        stored.0.write(out);
+        stored.private.write(out);
         Some(())
     }
 
@@ -68,7 +68,7 @@ impl PreKeyStore {
 
     pub(crate) fn read_one_time(&mut self, reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
         let id = reader.u32()?;
-        let stored = StoredOneTime(PreKeyPrivate::read(reader)?);
+        let stored = StoredOneTime::restored(PreKeyPrivate::read(reader)?);
         if id == 0 || self.one_time.contains_key(&id) || self.one_time.len() >= MAX_ONE_TIME_PREKEYS {
             return Err(DecodeError::Invalid);
         }

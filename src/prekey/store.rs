@@ -64,12 +64,11 @@ impl PreKeyPrivate {
     }
 
     pub(crate) fn public(&self, id: u32) -> PreKeyFields {
-        self.public_with(id, &self.kem.expand())
+        self.public_with(id, DhPublic(self.dh.public()), &self.kem.expand())
     }
 
-    /// The same for whoever has the expanded key pair.
-    pub(crate) fn public_with(&self, id: u32, kem: &KemKeyPair) -> PreKeyFields {
-        let dh = DhPublic(self.dh.public());
+    /// The same for whoever has its parts.
+    fn public_with(&self, id: u32, dh: DhPublic, kem: &KemKeyPair) -> PreKeyFields {
         PreKeyFields { id, dh, kem: Box::new(*kem.public()), not_after: self.not_after }
     }
 
@@ -90,7 +89,23 @@ pub(crate) struct StoredSigned {
 
 /// A one-time prekey's private half.
 #[derive(Debug)]
-pub(crate) struct StoredOneTime(pub(crate) PreKeyPrivate);
+pub(crate) struct StoredOneTime {
+    pub(crate) private: PreKeyPrivate,
+    /// The X25519 public key, from its making on; after a restart it is computed when it is needed.
+    public: Option<DhPublic>,
+}
+
+impl StoredOneTime {
+    pub(super) fn restored(private: PreKeyPrivate) -> Self {
+        Self { private, public: None }
+    }
+
+    /// The public half, with the key pair that was expanded for decapsulating.
+    pub(crate) fn public_with(&self, id: u32, kem: &KemKeyPair) -> PreKeyFields {
+        let dh = self.public.unwrap_or_else(|| DhPublic(self.private.dh.public()));
+        self.private.public_with(id, dh, kem)
+    }
+}
 
 /// The keys that an introduction names.
 #[derive(Debug, Clone, Copy)]
@@ -190,7 +205,7 @@ impl PreKeyStore {
         // What is revoked or past its end takes no room.
         let held = |private: &PreKeyPrivate| !revoke && !private.is_dead(lifetimes, now);
         let held_signed = self.signed.values().filter(|signed| held(&signed.private)).count();
-        let held_one_time = self.one_time.values().filter(|one_time| held(&one_time.0)).count();
+        let held_one_time = self.one_time.values().filter(|one_time| held(&one_time.private)).count();
         if held_one_time.saturating_add(count) > MAX_ONE_TIME_PREKEYS {
             return Err(PreKeyError::TooMany);
         }
@@ -223,9 +238,10 @@ impl PreKeyStore {
             let id = fresh_id(rng, |id| self.one_time.contains_key(&id) || fresh.contains_key(&id));
             let private = PreKeyPrivate::generate(now.plus(lifetimes.one_time), rng);
             let fields = private.public(id);
+            let public = fields.dh;
             let message = fields.signed_message(OneTimePreKey::LABEL, &identity.fingerprint());
             one_time.push(OneTimePreKey { signature: identity.sign(&message), fields });
-            fresh.insert(id, Box::new(StoredOneTime(private)));
+            fresh.insert(id, Box::new(StoredOneTime { private, public: Some(public) }));
         }
         changes.extend(fresh.into_iter().map(|(id, stored)| PreKeyChange::OneTime(id, Some(stored))));
         let message = signed.signed_message(SignedPreKey::LABEL, &identity.fingerprint());
@@ -250,7 +266,7 @@ impl PreKeyStore {
 
     fn plan_expire_prekeys(&self, lifetimes: &PreKeyLifetimes, now: UnixTime) -> Vec<PreKeyChange> {
         let signed = self.signed.iter().filter(|(_, signed)| signed.private.is_dead(lifetimes, now));
-        let one_time = self.one_time.iter().filter(|(_, one_time)| one_time.0.is_dead(lifetimes, now));
+        let one_time = self.one_time.iter().filter(|(_, one_time)| one_time.private.is_dead(lifetimes, now));
         signed
             .map(|(id, _)| PreKeyChange::Signed(*id, None))
             .chain(one_time.map(|(id, _)| PreKeyChange::OneTime(*id, None)))
@@ -275,7 +291,7 @@ impl PreKeyStore {
         let signed = self.signed.get(&prefix.signed_id).filter(|signed| in_time(&signed.private))?;
         let one_time = match prefix.one_time_id {
             None => None,
-            Some(id) => Some((id, &**self.one_time.get(&id).filter(|one_time| in_time(&one_time.0))?)),
+            Some(id) => Some((id, &**self.one_time.get(&id).filter(|one_time| in_time(&one_time.private))?)),
         };
         Some(ResponderKeys { signed, one_time })
     }

@@ -68,6 +68,11 @@ impl ChainKeys {
         Tag(self.tag_key.mac16(&[&n.to_be_bytes()]))
     }
 
+    /// The same within an operation that is scrubbed as a whole.
+    pub(crate) fn tag_within(&self, n: u32) -> Tag {
+        Tag(self.tag_key.mac16_within(&[&n.to_be_bytes()]))
+    }
+
     /// Whether `tag` is that of the n-th message, in constant time.
     pub(crate) fn is_tag(&self, n: u32, tag: &Tag) -> bool {
         aead::equal(&self.tag(n).0, &tag.0)

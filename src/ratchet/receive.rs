@@ -331,7 +331,7 @@ impl Skip {
                 self.lost = self.lost.saturating_add(1);
             } else {
                 let key = Secret::new(&step.message_key);
-                self.keys.push(SkippedKey { tag: line.tag(n), chain, n, key });
+                self.keys.push(SkippedKey { tag: line.tag_within(n), chain, n, key });
             }
         }
         chain_key

@@ -132,7 +132,7 @@ impl Ratchet {
 
 impl Outgoing {
     fn new(message_key: Guarded<32>, keys: &ChainKeys, ratchet_key: DhPublic, previous_chain_len: u32, n: u32) -> Self {
-        let (header_key, tag) = (Guarded::from(*keys.header_key()), keys.tag(n));
+        let (header_key, tag) = (Guarded::from(*keys.header_key()), keys.tag_within(n));
         Self { message_key, header_key, tag, ratchet_key, previous_chain_len, n, kem_epoch: 0 }
     }
 }
