@@ -26,7 +26,7 @@ use crate::error::AttachmentError;
 use crate::labels::Label;
 use crate::limits::MAX_ATTACHMENT;
 use crate::padding;
-use crate::secret::{Guarded, GuardedVec, guard, guarded};
+use crate::secret::{GuardedVec, Secret, guard};
 use alloc::vec::Vec;
 use core::fmt;
 use rand_core::CryptoRng;
@@ -153,7 +153,7 @@ impl Progress {
 
 /// Seals a content of known length chunk by chunk, in constant memory.
 pub struct AttachmentSealer {
-    key: Guarded<32>,
+    key: Secret<32>,
     stream: Stream,
     content_len: u64,
     progress: Progress,
@@ -168,9 +168,8 @@ impl AttachmentSealer {
         if content_len > MAX_ATTACHMENT {
             return Err(AttachmentError::TooLong);
         }
-        let mut key = guarded();
-        rng.fill_bytes(key.as_mut_slice());
-        let stream = Stream::new(&key);
+        let key = Secret::draw(rng);
+        let stream = Stream::new(key.expose());
         Ok(Self { key, stream, content_len, progress: Progress::new(content_len) })
     }
 
@@ -209,7 +208,7 @@ impl AttachmentSealer {
     /// [`AttachmentError::Unfinished`] before the last chunk.
     pub fn finish(self) -> Result<Attachment, AttachmentError> {
         match self.progress.next() {
-            None => Ok(Attachment::new(&self.key, self.content_len, self.progress.digest.finish())),
+            None => Ok(Attachment::new(self.key.expose(), self.content_len, self.progress.digest.finish())),
             Some(_) => Err(AttachmentError::Unfinished),
         }
     }

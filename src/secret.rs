@@ -5,6 +5,7 @@
 use alloc::boxed::Box;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
+use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
 
 /// Secret bytes that live for one call, wiped when they go out of scope, never printed. Moving it leaves a copy on the stack:
@@ -65,6 +66,13 @@ impl<const N: usize> Secret<N> {
     pub(crate) fn new(bytes: &[u8; N]) -> Self {
         let mut secret = Self(Box::new([0; N]));
         secret.0.copy_from_slice(bytes);
+        secret
+    }
+
+    /// Draws `N` bytes, to where they stay.
+    pub(crate) fn draw<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
+        let mut secret = Self(Box::new([0; N]));
+        rng.fill_bytes(secret.0.as_mut_slice());
         secret
     }
 

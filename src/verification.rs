@@ -23,11 +23,11 @@
 //! ```
 
 use crate::codec::{Reader, Write};
-use crate::crypto::{aead, kdf};
+use crate::crypto::{aead, kdf, scrubbed};
 use crate::error::{DecodeError, VerificationError};
 use crate::keys::Fingerprint;
 use crate::labels::Label;
-use crate::secret::{Guarded, guarded};
+use crate::secret::Secret;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write as _};
@@ -160,12 +160,13 @@ struct Pair {
 impl Pair {
     fn commitment(&self, nonce: &[u8; 32]) -> [u8; 32] {
         let parts: [&[u8]; 3] = [self.initiator.as_bytes(), self.responder.as_bytes(), nonce];
-        kdf::hash(Label::SasCommitment, &parts)
+        scrubbed::<2_048, _>(|| kdf::hash(Label::SasCommitment, &parts))
     }
 
     fn code(&self, initiators: &[u8; 32], responders: &[u8; 32]) -> Sas {
         let parts: [&[u8]; 4] = [self.initiator.as_bytes(), self.responder.as_bytes(), initiators, responders];
-        let okm = kdf::expand::<11>(&kdf::hash(Label::SasTranscript, &parts), Label::SasCode, &[]);
+        let okm =
+            scrubbed::<2_048, _>(|| kdf::expand::<11>(&kdf::hash(Label::SasTranscript, &parts), Label::SasCode, &[]));
         let (digits, pictures) = okm.split_at_checked(5).unwrap_or_default();
         Sas { digits: number(digits) % 1_000_000, pictures: number(pictures) >> 6 }
     }
@@ -180,16 +181,15 @@ impl Pair {
 /// ```
 pub struct SasInitiator {
     pair: Pair,
-    nonce: Guarded<32>,
+    nonce: Secret<32>,
 }
 
 impl SasInitiator {
     /// Begins a run; the result is the first message. Draws 32 bytes.
     pub fn begin<R: CryptoRng + ?Sized>(own: Fingerprint, peer: Fingerprint, rng: &mut R) -> (Self, Vec<u8>) {
         let pair = Pair { initiator: own, responder: peer };
-        let mut nonce = guarded();
-        rng.fill_bytes(nonce.as_mut_slice());
-        let first = message(1, &pair.commitment(&nonce));
+        let nonce = Secret::draw(rng);
+        let first = message(1, &pair.commitment(nonce.expose()));
         (Self { pair, nonce }, first)
     }
 
@@ -199,7 +199,7 @@ impl SasInitiator {
     /// [`VerificationError::Malformed`]: the run has ended.
     pub fn reveal(self, second: &[u8]) -> Result<(Sas, Vec<u8>), VerificationError> {
         let theirs = read(second, 2)?;
-        Ok((self.pair.code(&self.nonce, &theirs), message(3, &self.nonce)))
+        Ok((self.pair.code(self.nonce.expose(), &theirs), message(3, self.nonce.expose())))
     }
 }
 
@@ -208,7 +208,7 @@ impl SasInitiator {
 pub struct SasResponder {
     pair: Pair,
     commitment: [u8; 32],
-    nonce: Guarded<32>,
+    nonce: Secret<32>,
 }
 
 impl SasResponder {
@@ -223,9 +223,8 @@ impl SasResponder {
         rng: &mut R,
     ) -> Result<(Self, Vec<u8>), VerificationError> {
         let commitment = read(first, 1)?;
-        let mut nonce = guarded();
-        rng.fill_bytes(nonce.as_mut_slice());
-        let second = message(2, &nonce);
+        let nonce = Secret::draw(rng);
+        let second = message(2, nonce.expose());
         Ok((Self { pair: Pair { initiator: peer, responder: own }, commitment, nonce }, second))
     }
 
@@ -237,7 +236,7 @@ impl SasResponder {
     pub fn finish(self, third: &[u8]) -> Result<Sas, VerificationError> {
         let theirs = read(third, 3)?;
         if aead::equal(&self.pair.commitment(&theirs), &self.commitment) {
-            Ok(self.pair.code(&theirs, &self.nonce))
+            Ok(self.pair.code(&theirs, self.nonce.expose()))
         } else {
             Err(VerificationError::Commitment)
         }

@@ -17,9 +17,7 @@ pub(crate) struct DhPrivate(Secret<DH_LEN>);
 impl DhPrivate {
     /// Draws 32 bytes.
     pub(crate) fn generate<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
-        let mut bytes = guarded();
-        rng.fill_bytes(bytes.as_mut_slice());
-        Self::from_bytes(&bytes)
+        Self(Secret::draw(rng))
     }
 
     pub(crate) fn from_bytes(bytes: &[u8; DH_LEN]) -> Self {

@@ -1,7 +1,7 @@
 //! ML-KEM-1024 (FIPS 203). Private keys are kept as the 64-byte seed (d, z); encapsulation keys are validated.
 
 use crate::crypto::{counted, overwrite, scrubbed};
-use crate::secret::{Guarded, Secret, guarded};
+use crate::secret::{Guarded, Secret};
 use alloc::boxed::Box;
 use core::fmt;
 use libcrux_ml_kem::mlkem1024;
@@ -23,9 +23,7 @@ pub(crate) struct KemSeed(Secret<KEM_SEED_LEN>);
 impl KemSeed {
     /// Draws 64 bytes: d, then z.
     pub(crate) fn generate<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
-        let mut bytes = guarded();
-        rng.fill_bytes(bytes.as_mut_slice());
-        Self::from_bytes(&bytes)
+        Self(Secret::draw(rng))
     }
 
     pub(crate) fn from_bytes(bytes: &[u8; KEM_SEED_LEN]) -> Self {

@@ -1,7 +1,7 @@
 //! Ed25519 (RFC 8032), strict verification: canonical encodings, no keys or nonces of small order.
 
 use crate::crypto::counted;
-use crate::secret::guarded;
+use crate::secret::Secret;
 use alloc::boxed::Box;
 use core::fmt;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
@@ -18,9 +18,7 @@ pub(crate) struct SignPrivate(Box<SigningKey>);
 impl SignPrivate {
     /// Draws 32 bytes.
     pub(crate) fn generate<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
-        let mut bytes = guarded();
-        rng.fill_bytes(bytes.as_mut_slice());
-        Self::from_bytes(&bytes)
+        Self::from_bytes(Secret::draw(rng).expose())
     }
 
     pub(crate) fn from_bytes(bytes: &[u8; 32]) -> Self {

@@ -1,29 +1,35 @@
 //! STREAM (Hoang, Reyhanitabar, Rogaway, Vizár 2015) over ChaCha20-Poly1305: chunks that can't be cut, moved or added.
 
 use crate::crypto::aead::KEY_LEN;
+use crate::crypto::scrubbed;
 use aead_stream::{NewStream, StreamBE32, StreamPrimitive};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit};
 use core::fmt;
 
 /// One stream under a key that serves no other: its nonces are `0*7 || position(4) || last(1)`.
-pub(crate) struct Stream(StreamBE32<ChaCha20Poly1305>);
+///
+/// On the heap: who moves it leaves no key behind.
+pub(crate) struct Stream(Box<StreamBE32<ChaCha20Poly1305>>);
 
 impl Stream {
     pub(crate) fn new(key: &[u8; KEY_LEN]) -> Self {
-        Self(StreamBE32::from_aead(ChaCha20Poly1305::new(key.into()), &[0; 7].into()))
+        scrubbed::<2_048, _>(|| {
+            Self(Box::new(StreamBE32::from_aead(ChaCha20Poly1305::new(key.into()), &[0; 7].into())))
+        })
     }
 
     /// Encrypts a chunk in place; the MAC goes behind it. `false` only beyond the AEAD's limits.
     #[must_use]
     pub(crate) fn seal(&self, position: u32, last: bool, ad: &[u8], chunk: &mut Vec<u8>) -> bool {
-        self.0.encrypt_in_place(position, last, ad, chunk).is_ok()
+        scrubbed::<4_096, _>(|| self.0.encrypt_in_place(position, last, ad, chunk).is_ok())
     }
 
     /// Decrypts a chunk in place and takes its MAC off. On `false` it holds no plaintext.
     #[must_use]
     pub(crate) fn open(&self, position: u32, last: bool, ad: &[u8], chunk: &mut Vec<u8>) -> bool {
-        self.0.decrypt_in_place(position, last, ad, chunk).is_ok()
+        scrubbed::<4_096, _>(|| self.0.decrypt_in_place(position, last, ad, chunk).is_ok())
     }
 }
 

@@ -40,7 +40,7 @@ use crate::group::{ChainId, Group, GroupId, MemberChain, OwnChain};
 use crate::identity::IdentityKeyPair;
 use crate::keys::{Fingerprint, IdentityKey, SessionId, UnixTime};
 use crate::prekey::PreKeyStore;
-use crate::secret::{Secret, guarded};
+use crate::secret::Secret;
 use crate::session::{Rank, Session};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -108,16 +108,14 @@ impl Device {
     /// A new device for an identity that exists, as when everything but a backup of the identity was lost. Draws 32
     /// bytes: a secret for the keys of records.
     pub fn with_identity<R: CryptoRng + ?Sized>(identity: IdentityKeyPair, rng: &mut R) -> Self {
-        let mut record_secret = guarded();
-        rng.fill_bytes(record_secret.as_mut_slice());
-        Self::empty(identity, &record_secret, false)
+        Self::empty(identity, Secret::draw(rng), false)
     }
 
-    fn empty(identity: IdentityKeyPair, record_secret: &[u8; 32], stored: bool) -> Self {
+    fn empty(identity: IdentityKeyPair, record_secret: Secret<32>, stored: bool) -> Self {
         Self {
             identity,
-            record_secret: Secret::new(record_secret),
-            record_key: MacKey::new(record_secret),
+            record_key: MacKey::new(record_secret.expose()),
+            record_secret,
             stored,
             policy: Policy::default(),
             certificate: None,

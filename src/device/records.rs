@@ -15,6 +15,7 @@ use crate::labels::Label;
 use crate::limits::MAX_FADING;
 use crate::prekey::BlockId;
 use crate::ratchet::SkippedKeys;
+use crate::secret::Secret;
 use crate::session::Session;
 use crate::state::{self, Image, Length};
 use alloc::boxed::Box;
@@ -291,7 +292,7 @@ impl Device {
             start(reader, Row::Identity.kind())?;
             Ok((reader.slice(65)?, reader.array::<32>()?))
         })?;
-        Ok(Self::empty(IdentityKeyPair::from_state(identity)?, secret, true))
+        Ok(Self::empty(IdentityKeyPair::from_state(identity)?, Secret::new(secret), true))
     }
 
     /// Reads one record into the device and says which one it is.

@@ -16,7 +16,7 @@ use crate::limits::MAX_CHAIN_LEN;
 use crate::message::{Outbound, Sealing};
 use crate::padding::Padding;
 use crate::ratchet::{ChainKeys, kdf_ck};
-use crate::secret::{Guarded, Secret, guarded};
+use crate::secret::{Guarded, Secret};
 use crate::wire::roster::{Announcement, GroupId, GroupPolicy};
 use crate::wire::sealed::{GroupHeader, Tag};
 use alloc::boxed::Box;
@@ -96,13 +96,10 @@ impl OwnChain {
         now: UnixTime,
         rng: &mut R,
     ) -> Self {
-        let (mut chain_key, mut secret) = (guarded::<32>(), guarded::<32>());
-        rng.fill_bytes(chain_key.as_mut_slice());
-        rng.fill_bytes(secret.as_mut_slice());
+        let (chain_key, secret) = (Secret::draw(rng), Secret::draw(rng));
         let sign = SignPrivate::generate(rng);
         let context = chain_context(&group, &own);
-        let (verify, keys) = (sign.public(), ChainKeys::derive(&secret, &context));
-        let chain_key = Secret::new(&chain_key);
+        let (verify, keys) = (sign.public(), ChainKeys::derive(secret.expose(), &context));
         Self { group, own, epoch, transcript, sign, verify, context, keys, chain_key, n: 0, began: now }
     }
 

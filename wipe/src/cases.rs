@@ -1,6 +1,6 @@
 //! All that the library does with secrets.
 
-use crate::heap::{operation, register};
+use crate::heap::{on_clean_stack, operation, register, scrub};
 use crate::rng::LoggedRng;
 use crate::world::{NOW, World, keep, puts, text};
 use core::convert::Infallible;
@@ -30,17 +30,20 @@ pub fn all() -> usize {
     prekeys() + turns() + skipped_and_forged() + manage() + fan_out() + group() + early() + longs()
 }
 
+/// One operation, on a stack that is looked at afterwards.
+fn clean<T>(name: &'static str, work: impl FnOnce() -> T) -> T {
+    operation(name);
+    on_clean_stack(work)
+}
+
 fn identity() {
     let mut rng = LoggedRng::new(1);
-    operation("generate an identity");
-    let pair = IdentityKeyPair::generate(&mut rng);
-    operation("write and read an identity");
-    let again = IdentityKeyPair::from_state(pair.to_state().expose()).expect("an image");
-    drop(again);
-    operation("drop an identity");
-    drop(pair);
-    operation("drop a new device");
-    drop(Device::generate(&mut rng));
+    let pair = clean("generate an identity", || IdentityKeyPair::generate(&mut rng));
+    clean("write and read an identity", || {
+        drop(IdentityKeyPair::from_state(pair.to_state().expose()).expect("an image"));
+    });
+    clean("drop an identity", || drop(pair));
+    clean("drop a new device", || drop(Device::generate(&mut rng)));
 }
 
 fn prekeys() -> usize {
@@ -62,8 +65,7 @@ fn prekeys() -> usize {
 /// Drops all devices. The result is how many root steps were computed here too.
 fn end(mut world: World) -> usize {
     while let Some(device) = world.devices.pop() {
-        operation("drop a device");
-        drop(device);
+        clean("drop a device", || drop(device));
     }
     world.root_steps()
 }
@@ -277,91 +279,80 @@ fn longs() -> usize {
 
 fn certificate() {
     let mut rng = LoggedRng::new(11);
-    operation("generate an authority");
-    let (root, issuer) = (RootKeyPair::generate(&mut rng), IssuerKeyPair::generate(&mut rng));
-    let mut device = Device::generate(&mut rng);
-    operation("issue a certificate");
-    let certified = root.certify(issuer.public(), NOW.plus(9_000));
-    let address = Address::new(b"alice@example.org").expect("short");
-    let certificate = issuer.issue(&certified, device.identity_key(), address, NOW.plus(900)).expect("its own");
-    operation("take a certificate");
-    let Ok(()) = device.set_certificate(Some(certificate)).expect("its own").commit(|_| Ok::<(), Infallible>(()));
-    operation("write and read an authority");
-    drop(RootKeyPair::from_state(root.to_state().expose()).expect("an image"));
-    drop(IssuerKeyPair::from_state(issuer.to_state().expose()).expect("an image"));
-    operation("drop an authority");
-    drop((root, issuer, device));
+    let root = clean("generate a root", || RootKeyPair::generate(&mut rng));
+    let issuer = clean("generate an issuer", || IssuerKeyPair::generate(&mut rng));
+    let mut device = clean("generate a device", || Device::generate(&mut rng));
+    let certificate = clean("issue a certificate", || {
+        let certified = root.certify(issuer.public(), NOW.plus(9_000));
+        let address = Address::new(b"alice@example.org").expect("short");
+        issuer.issue(&certified, device.identity_key(), address, NOW.plus(900)).expect("its own")
+    });
+    clean("take a certificate", || {
+        let Ok(()) = device.set_certificate(Some(certificate)).expect("its own").commit(|_| Ok::<(), Infallible>(()));
+    });
+    clean("write and read an authority", || {
+        drop(RootKeyPair::from_state(root.to_state().expose()).expect("an image"));
+        drop(IssuerKeyPair::from_state(issuer.to_state().expose()).expect("an image"));
+    });
+    clean("drop an authority", || drop((root, issuer, device)));
 }
 
-/// In boxes: what lies on the stack is not seen.
 fn verification() {
     let mut rng = LoggedRng::new(12);
     let [one, other] = [(); 2].map(|()| IdentityKeyPair::generate(&mut rng).fingerprint());
-    operation("begin a comparison");
-    let (initiator, commitment) = SasInitiator::begin(one, other, &mut rng);
-    let initiator = Box::new(initiator);
-    operation("answer a comparison");
+    let (initiator, commitment) = clean("begin a comparison", || SasInitiator::begin(one, other, &mut rng));
     // It goes to the other side in clear, at once.
     rng.next_is_public();
-    let (responder, second) = SasResponder::answer(other, one, &commitment, &mut rng).expect("a commitment");
+    let answered = clean("answer a comparison", || SasResponder::answer(other, one, &commitment, &mut rng));
+    let (responder, second) = answered.expect("a commitment");
+    let (ours, third) = clean("reveal in a comparison", || initiator.reveal(&second).expect("an answer"));
+    // Public by now, but registered: it may stay.
     operation("end a comparison");
-    let (ours, third) = move_out(initiator).reveal(&second).expect("an answer");
     let theirs = responder.finish(&third).expect("what was committed to");
     assert_eq!(ours.digits(), theirs.digits());
-    // Public by now, but registered.
     third.leak();
-    operation("give a comparison up");
-    let (initiator, _) = SasInitiator::begin(one, other, &mut rng);
-    drop(Box::new(initiator));
-}
-
-/// Takes a value out of its box, and wipes where it was: a box of this program's.
-fn move_out<T>(value: Box<T>) -> T {
-    let place = Box::leak(value);
-    // SAFETY: the box is leaked, and nobody reads from it any more.
-    unsafe { core::ptr::from_mut(place).read() }
+    scrub();
+    clean("give a comparison up", || drop(SasInitiator::begin(one, other, &mut rng)));
 }
 
 fn attachments() {
     let mut rng = LoggedRng::new(13);
     for len in [10, 70_000, 200_000] {
         let text = text(len);
-        operation("seal an attachment at once");
-        let (key, sealed) = attachment::seal(text, &mut rng).expect("short");
-        operation("open an attachment at once");
-        assert_eq!(keep(attachment::open(&key, &sealed).expect("good")), text);
+        let (key, sealed) = clean("seal an attachment at once", || attachment::seal(text, &mut rng).expect("short"));
+        let opened = clean("open an attachment at once", || attachment::open(&key, &sealed).expect("good"));
+        assert_eq!(keep(opened), text);
         let mut damaged = sealed.clone();
         damaged[sealed.len() - 1] ^= 1;
-        operation("open a damaged attachment");
-        attachment::open(&key, &damaged).expect_err("damaged");
-        operation("write and read an attachment's key");
-        drop(Attachment::from_state(key.to_state().expose()).expect("an image"));
-        drop(key.clone());
+        clean("open a damaged attachment", || attachment::open(&key, &damaged).expect_err("damaged"));
+        clean("write and read an attachment's key", || {
+            drop(Attachment::from_state(key.to_state().expose()).expect("an image"));
+            drop(key.clone());
+        });
     }
     let text = text(150_000);
-    operation("seal an attachment by chunks");
-    let mut sealer = Box::new(AttachmentSealer::new(150_000, &mut rng).expect("short"));
+    let mut sealer = clean("begin an attachment", || AttachmentSealer::new(150_000, &mut rng).expect("short"));
     let (mut sealed, mut rest) = (Vec::new(), text);
     while let Some(wanted) = sealer.wants() {
         let (head, tail) = rest.split_at(wanted);
-        sealed.push(sealer.seal(head).expect("as long as it wants"));
+        sealed.push(clean("seal a chunk", || sealer.seal(head).expect("as long as it wants")));
         rest = tail;
     }
-    let key = move_out(sealer).finish().expect("the end");
-    operation("open an attachment by chunks");
-    let mut opener = Box::new(AttachmentOpener::new(&key));
+    let key = clean("end an attachment", || sealer.finish().expect("the end"));
+    let mut opener = clean("begin to open an attachment", || AttachmentOpener::new(&key));
     for chunk in &sealed {
-        keep(opener.open(chunk).expect("good"));
+        keep(clean("open a chunk", || opener.open(chunk).expect("good")));
     }
-    move_out(opener).finish().expect("the end");
-    operation("give an attachment up");
-    let mut sealer = Box::new(AttachmentSealer::new(150_000, &mut rng).expect("short"));
-    sealer.seal(&text[..sealer.wants().expect("a chunk")]).expect("as long as it wants");
-    drop(sealer);
-    let mut opener = Box::new(AttachmentOpener::new(&key));
-    keep(opener.open(&sealed[0]).expect("good"));
-    opener.open(&vec![0; CHUNK_LEN]).expect_err("not the second");
-    drop(opener);
+    clean("end an opened attachment", || opener.finish().expect("the end"));
+    clean("give an attachment up", || {
+        let mut sealer = AttachmentSealer::new(150_000, &mut rng).expect("short");
+        sealer.seal(&text[..sealer.wants().expect("a chunk")]).expect("as long as it wants");
+    });
+    clean("give an opened attachment up", || {
+        let mut opener = AttachmentOpener::new(&key);
+        keep(opener.open(&sealed[0]).expect("good"));
+        opener.open(&vec![0; CHUNK_LEN]).expect_err("not the second");
+    });
 }
 
 fn vault() {
@@ -369,18 +360,17 @@ fn vault() {
     let key: &[u8; 32] = text(32).try_into().expect("32 bytes");
     register("vault: key", key);
     let image = text(300);
-    operation("make a vault");
-    let vault = Box::new(Vault::new(key));
-    operation("seal in a vault");
-    let mut sealed = vault.seal(b"name", 3, image, &mut rng);
-    operation("open from a vault");
-    assert_eq!(vault.open(b"name", 3, &sealed).expect("good").image.expose(), image);
-    operation("open an old or a damaged image");
-    assert_eq!(vault.open(b"name", 4, &sealed).expect_err("old"), VaultError::Old { generation: 3 });
+    let vault = clean("make a vault", || Vault::new(key));
+    let mut sealed = clean("seal in a vault", || vault.seal(b"name", 3, image, &mut rng));
+    let opened = clean("open from a vault", || vault.open(b"name", 3, &sealed).expect("good"));
+    assert_eq!(opened.image.expose(), image);
+    clean("wipe an opened image", || drop(opened));
+    let old = clean("open an old image", || vault.open(b"name", 4, &sealed).expect_err("old"));
+    assert_eq!(old, VaultError::Old { generation: 3 });
     sealed[60] ^= 1;
-    assert_eq!(vault.open(b"name", 3, &sealed).expect_err("damaged"), VaultError::Rejected);
-    operation("drop a vault");
-    drop(vault);
+    let damaged = clean("open a damaged image", || vault.open(b"name", 3, &sealed).expect_err("damaged"));
+    assert_eq!(damaged, VaultError::Rejected);
+    clean("drop a vault", || drop(vault));
 }
 
 fn sealed_store() {
@@ -400,29 +390,30 @@ fn sealed_store() {
         }
         store.stored(&sealed);
     };
-    operation("write a sealed store");
-    write(&mut store, &all);
+    clean("write a sealed store", || write(&mut store, &all));
     for _ in 0..3 {
         let (peer, text) = (world.names[1], text(100));
-        operation("write a sealed store");
-        let pending = world.devices[0].seal(peer, text, NOW, &mut LoggedRng::new(17)).expect("good");
-        let Ok(_) = pending.commit(|changes| {
-            write(&mut store, changes);
-            Ok::<(), Infallible>(())
+        clean("write to a sealed store", || {
+            let pending = world.devices[0].seal(peer, text, NOW, &mut LoggedRng::new(17)).expect("good");
+            let Ok(_) = pending.commit(|changes| {
+                write(&mut store, changes);
+                Ok::<(), Infallible>(())
+            });
         });
     }
-    operation("open a sealed store");
-    let (again, records) = SealedStore::open(key, &disk, Some(&store.mark())).expect("whole");
-    operation("restore a device from it");
-    let restored = Device::restore(records.iter().map(|(key, image)| (*key, image.expose()))).expect("whole");
+    let opened = clean("open a sealed store", || SealedStore::open(key, &disk, Some(&store.mark())));
+    let (again, records) = opened.expect("whole");
+    let restored = clean("restore a device from it", || {
+        Device::restore(records.iter().map(|(key, image)| (*key, image.expose()))).expect("whole")
+    });
     assert_eq!(restored.fingerprint(), world.names[0]);
-    operation("drop a restored device");
-    drop((again, store, records, restored, all));
+    clean("drop a restored device", || drop((again, store, records, restored, all)));
     let changes = world.devices[0].records();
-    operation("restore a damaged device");
-    Device::restore(puts(&changes).skip(1)).expect_err("its identity is missing");
-    let halves = puts(&changes).map(|(key, bytes)| (key, &bytes[..bytes.len() - usize::from(bytes[1] == 6)]));
-    Device::restore(halves).expect_err("its session is cut");
+    clean("restore a damaged device", || {
+        Device::restore(puts(&changes).skip(1)).expect_err("its identity is missing");
+        let halves = puts(&changes).map(|(key, bytes)| (key, &bytes[..bytes.len() - usize::from(bytes[1] == 6)]));
+        Device::restore(halves).expect_err("its session is cut");
+    });
     end(world);
 }
 
@@ -431,50 +422,49 @@ fn session() {
     let mut rng = LoggedRng::new(18);
     let [alice, bob] = [(); 2].map(|()| IdentityKeyPair::generate(&mut rng));
     let (mut prekeys, lifetimes, padding) = (PreKeyStore::new(), PreKeyLifetimes::default(), Padding::default());
-    operation("publish from a store of prekeys");
-    let upload = prekeys.publish(&bob, 2, Rotation::IfDue, &lifetimes, NOW, &mut rng);
+    let upload = clean("publish from a store of prekeys", || {
+        prekeys.publish(&bob, 2, Rotation::IfDue, &lifetimes, NOW, &mut rng)
+    });
     let bundle = VerifiedPreKeyBundle::verify(upload.expect("room").take_bundle(), NOW).expect("good");
-    operation("initiate");
-    let mut ours = Session::initiate(&alice, None, &bundle, NOW.0, &mut rng).expect("good");
-    operation("seal the first message");
-    let first = ours.seal(text(100), padding, &mut rng).expect("short");
+    let mut ours = clean("initiate", || Session::initiate(&alice, None, &bundle, NOW.0, &mut rng).expect("good"));
+    let first = clean("seal the first message", || ours.seal(text(100), padding, &mut rng).expect("short"));
     let envelope = Envelope::parse(&first).expect("an envelope");
-    operation("accept, and let it be");
-    drop_accepted(Session::accept(&bob, &prekeys, &envelope, &lifetimes, NOW).expect("good"));
-    operation("accept");
-    let accepted = Session::accept(&bob, &prekeys, &envelope, &lifetimes, NOW).expect("good");
-    let (mut theirs, opened) = accepted.settle(&mut prekeys).expect("good");
+    clean("accept, and let it be", || {
+        drop(Session::accept(&bob, &prekeys, &envelope, &lifetimes, NOW).expect("good"));
+    });
+    let (mut theirs, opened) = clean("accept", || {
+        let accepted = Session::accept(&bob, &prekeys, &envelope, &lifetimes, NOW).expect("good");
+        accepted.settle(&mut prekeys).expect("good")
+    });
     keep_content(opened.content);
-    operation("write and read a session");
-    drop(Session::from_state(ours.to_state().expose(), alice.fingerprint()).expect("whole"));
-    drop(Session::from_state(theirs.to_state().expose(), bob.fingerprint()).expect("whole"));
-    drop(PreKeyStore::from_state(prekeys.to_state().expose()).expect("whole"));
-    operation("seal and open");
+    clean("write and read a session", || {
+        drop(Session::from_state(ours.to_state().expose(), alice.fingerprint()).expect("whole"));
+        drop(Session::from_state(theirs.to_state().expose(), bob.fingerprint()).expect("whole"));
+        drop(PreKeyStore::from_state(prekeys.to_state().expose()).expect("whole"));
+    });
     for _ in 0..3 {
-        let reply = theirs.seal(text(100), padding, &mut rng).expect("short");
-        keep_content(ours.open(&Envelope::parse(&reply).expect("an envelope")).expect("good").content);
-        let next = ours.seal(text(100), padding, &mut rng).expect("short");
-        keep_content(theirs.open(&Envelope::parse(&next).expect("an envelope")).expect("good").content);
+        let reply = clean("seal", || theirs.seal(text(100), padding, &mut rng).expect("short"));
+        let envelope = Envelope::parse(&reply).expect("an envelope");
+        keep_content(clean("open", || ours.open(&envelope).expect("good").content));
+        let next = clean("seal", || ours.seal(text(100), padding, &mut rng).expect("short"));
+        let envelope = Envelope::parse(&next).expect("an envelope");
+        keep_content(clean("open", || theirs.open(&envelope).expect("good").content));
     }
-    operation("open into buffers that hold contents");
-    let next = ours.seal(text(100), padding, &mut rng).expect("short");
+    let next = clean("seal", || ours.seal(text(100), padding, &mut rng).expect("short"));
     let envelope = Envelope::parse(&next).expect("an envelope");
     for room in [100, 10_000] {
         let mut buffer = Vec::with_capacity(room);
         buffer.extend_from_slice(text(100));
-        ours.open_into(&envelope, buffer).expect_err("its own");
+        clean("open what is one's own", || ours.open_into(&envelope, buffer).expect_err("its own"));
     }
-    keep_content(theirs.open_into(&envelope, text(100).to_vec()).expect("good").content);
-    operation("seal what is too long");
-    ours.seal(&vec![0; 70_000_000], padding, &mut rng).expect_err("too long");
-    operation("let prekeys expire");
-    prekeys.expire(&lifetimes, NOW.plus(400 * 86_400), |_| false);
-    operation("drop sessions and identities");
-    drop((black_box(ours), theirs, prekeys, alice, bob));
-}
-
-fn drop_accepted(accepted: sceau::session::Accepted) {
-    drop(accepted);
+    let buffer = text(100).to_vec();
+    let opened = clean("open into a buffer that holds a content", || theirs.open_into(&envelope, buffer));
+    keep_content(opened.expect("good").content);
+    clean("seal what is too long", || {
+        ours.seal(&vec![0; 70_000_000], padding, &mut rng).expect_err("too long");
+    });
+    clean("let prekeys expire", || prekeys.expire(&lifetimes, NOW.plus(400 * 86_400), |_| false));
+    clean("drop sessions and identities", || drop((black_box(ours), theirs, prekeys, alice, bob)));
 }
 
 fn keep_content(content: Content) {

@@ -102,29 +102,30 @@ impl World {
         let Self { devices, names, rng, ledgers, .. } = self;
         let (device, own, ledger) = (&mut devices[device], names[device], &mut ledgers[device]);
         let rng = rng.as_mut().expect("set by new");
-        ledger.learn(&device.records(), own);
+        ledger.learn(&heap::on_clean_stack(|| device.records()), own);
 
-        let mut twin = twin(device);
-        match work(&mut twin, &mut rng.clone()) {
+        let mut twin = heap::on_clean_stack(|| twin(device));
+        heap::on_clean_stack(|| match work(&mut twin, &mut rng.clone()) {
             Ok(pending) => {
                 let Ok(value) = pending.commit(|_| Ok::<(), Infallible>(()));
                 // It may hold a content.
                 core::mem::forget(value);
             }
             Err(error) => drop(error),
-        }
-        let after = twin.records();
+        });
+        let after = heap::on_clean_stack(|| twin.records());
         ledger.learn(&after, own);
-        drop(twin);
+        heap::on_clean_stack(|| drop(twin));
 
-        drop(work(device, &mut rng.clone()));
-        if let Ok(pending) = work(device, &mut rng.clone()) {
-            let refused = pending.commit(|changes| {
-                ledger.learn(changes, own);
-                Err(())
-            });
-            core::mem::forget(refused);
-        }
+        heap::on_clean_stack(|| drop(work(device, &mut rng.clone())));
+        heap::on_clean_stack(|| {
+            if let Ok(pending) = work(device, &mut rng.clone()) {
+                core::mem::forget(pending.commit(|changes| {
+                    ledger.learn(changes, own);
+                    Err(())
+                }));
+            }
+        });
         let value = heap::on_clean_stack(|| {
             let Ok(value) = work(device, rng)?.commit(|_| Ok::<(), Infallible>(()));
             Ok(value)
