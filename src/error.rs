@@ -76,6 +76,8 @@ pub enum SealError {
     NothingOwed,
     /// A group has moved on too far for this member's welcome: remove it and add it again.
     WelcomeGone,
+    /// As much was sealed at once as is ([`crate::limits::MAX_GROUP_BATCH`]): seal what is owed until nothing is.
+    Later,
     /// The bundle can't be used.
     Bundle(PreKeyError),
     /// The introduction could not be made.
@@ -277,6 +279,7 @@ display! {
         Self::ChainExhausted => "the sending chain is at its end",
         Self::NothingOwed => "nothing is owed under this id",
         Self::WelcomeGone => "the welcome can't be told any more",
+        Self::Later => "too much was sealed at once: it is owed",
         Self::Bundle(_) => "the bundle can't be used",
         Self::Handshake(HandshakeError::WeakKey) => "the bundle has a weak key",
         Self::Handshake(HandshakeError::RankExhausted) => "no higher rank exists for this peer's sessions",

@@ -56,7 +56,7 @@ pub struct GroupSealed {
     /// owed more gets it by [`Device::seal_group_owed`].
     pub deliveries: Vec<Delivery>,
     /// Who can't read it, since they lack this device's chain and it could not be sealed for them
-    /// ([`Device::prepare_group`]).
+    /// ([`Device::prepare_group`]); with [`SealError::Later`], since there were too many at once.
     pub unreachable: Vec<Unreachable>,
     /// As [`GroupCommitted::attached`], where an older debt was paid on the way.
     pub attached: Vec<Vec<u8>>,
@@ -283,6 +283,54 @@ impl Device {
             debts.owe(member, |debt| debt.announce = true);
         }
         Ok((Some(Box::new(OwnChain::generate(group, me, epoch, transcript, now, rng))), debts))
+    }
+
+    /// Ends this device's own chain in every group: the next [`Self::prepare_group`] or [`Self::seal_group`] begins another
+    /// and owes it to all members. After a backup was restored (members have read beyond where the old chain stands, and
+    /// would drop what comes as duplicates), and after a theft. The result is how many there were.
+    pub fn renew_chains(&mut self) -> Pending<'_, usize> {
+        let plan: Vec<Change> = self.own_chains.keys().map(|group| Change::OwnChain(*group, None)).collect();
+        let count = plan.len();
+        Pending::new(self, plan, count)
+    }
+
+    /// Owes this device's chain to a member again, as it stands then: for one that has not said that it has it
+    /// ([`GroupEvent::ChainReceived`](crate::device::GroupEvent::ChainReceived)), or can't read what others can. Then
+    /// [`Self::seal_group_owed`]. Without a chain nothing is owed: the next one goes to everybody.
+    ///
+    /// # Errors
+    /// [`GroupError::UnknownGroup`]; [`GroupError::NotMember`] if it is none.
+    pub fn announce_again(&mut self, group: GroupId, member: Fingerprint) -> Result<Pending<'_, ()>, GroupError> {
+        let roster = self.groups.get(&group).ok_or(GroupError::UnknownGroup)?;
+        roster.member(member).ok_or(GroupError::NotMember)?;
+        let mut plan = Vec::new();
+        if self.own_chains.contains_key(&group) {
+            let mut debts = self.debts.get(&group).cloned().unwrap_or_default();
+            debts.owe(member, |debt| debt.announce = true);
+            plan.push(Change::Debts(group, debts));
+        }
+        Ok(Pending::new(self, plan, ()))
+    }
+
+    /// What was sealed for a peer on a session that it has lost may have been this device's chains: they are owed again.
+    /// The result are the groups.
+    pub(super) fn owe_chains(&self, peer: Fingerprint, plan: &mut Vec<Change>) -> Vec<GroupId> {
+        let with_it = |group: &GroupId| self.groups.get(group).is_some_and(|roster| roster.member(peer).is_some());
+        let groups: Vec<GroupId> = self.own_chains.keys().copied().filter(with_it).collect();
+        for group in &groups {
+            let planned = plan.iter_mut().rev().find_map(|change| match change {
+                Change::Debts(of, debts) if of == group => Some(debts),
+                _ => None,
+            });
+            if let Some(debts) = planned {
+                debts.owe(peer, |debt| debt.announce = true);
+            } else {
+                let mut debts = self.debts.get(group).cloned().unwrap_or_default();
+                debts.owe(peer, |debt| debt.announce = true);
+                plan.push(Change::Debts(*group, debts));
+            }
+        }
+        groups
     }
 
     /// Seals what is owed to members of a group, one envelope for each: commits, welcomes, chains, questions and answers.

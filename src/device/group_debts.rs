@@ -38,11 +38,14 @@ impl Device {
         let members: Vec<Fingerprint> = debts.0.keys().copied().collect();
         let mut bytes = 0_usize;
         for member in members {
+            let mut debt = debts.0.get(&member).copied().unwrap_or_default();
             // The rest stays owed: what is made at once stays bounded, however large the group.
             if bytes > MAX_GROUP_BATCH {
-                break;
+                if debt.announce {
+                    paid.unreachable.push(Unreachable { peer: member, why: SealError::Later });
+                }
+                continue;
             }
-            let mut debt = debts.0.get(&member).copied().unwrap_or_default();
             if debt.welcome.is_some_and(|epoch| epoch <= group.oldest_base()) {
                 // Too many commits ago: it has to be removed and added again.
                 paid.unreachable.push(Unreachable { peer: member, why: SealError::WelcomeGone });

@@ -166,6 +166,8 @@ impl Device {
                 }
                 Ok(GroupEvent::Waiting)
             }
+            // Whoever knows the group's id could say so.
+            Received::Fork if before.member(from).is_none() => Ok(GroupEvent::Refused),
             // Nothing is said: two sides that can't meet would never stop.
             Received::Fork => {
                 Ok(GroupEvent::Fork { epoch: before.epoch(), ours: before.transcript(), theirs: commit.extends })
@@ -192,6 +194,11 @@ impl Device {
             // from an admin whom it knows; of two into the same roster, the better.
             let me_in = known.member(self.fingerprint()).is_some();
             let from_admin = is_admin(known, from);
+            // A newcomer may have been brought into a roster of someone's own making, which lacks those who tell it so. Anyone
+            // else who is no member has no say.
+            if known.member(from).is_none() && me_in && !known.is_new() {
+                return Ok(GroupEvent::Refused);
+            }
             match known.compare_welcome(&group).filter(|_| me_in && from_admin) {
                 Some(Rival::Better) => {}
                 Some(Rival::Worse) => return Ok(GroupEvent::Outvoted),
@@ -280,7 +287,7 @@ impl Device {
         let mut waiting: BTreeMap<Fingerprint, Waiting> = concerned.map(|(peer, kept)| (*peer, kept.clone())).collect();
         loop {
             let mut got_on = false;
-            for kept in waiting.values_mut() {
+            for (peer, kept) in &mut waiting {
                 // Commits are long to decode: only where one of them can be followed, or is of the past.
                 if !kept.0.iter().any(|early| early.extends(id).is_some_and(|hash| group.knows(hash))) {
                     continue;
@@ -293,7 +300,7 @@ impl Device {
                     };
                     let received = group.take(&commit, &others, now);
                     got_on |= matches!(received, Ok(Received::Applied | Received::Superseded(_)));
-                    if received == Ok(Received::Fork) {
+                    if received == Ok(Received::Fork) && group.member(*peer).is_some() {
                         plan.notices.push(Notice::GroupFork { group: id, ours: group.transcript(), theirs: hash });
                     }
                     matches!(received, Ok(Received::Early | Received::Outvoted))

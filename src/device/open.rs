@@ -226,6 +226,12 @@ impl Device {
         }
         let about = About { introduction: true, session: status, now };
         let event = self.tell(&author, opened.take(), about, &mut changes, &mut notices)?;
+        if self.best_session(peer).is_some() {
+            let owed = self.owe_chains(peer, &mut changes);
+            notices.extend(
+                owed.into_iter().map(Notice::GroupOwed).filter(|notice| !notices.contains(notice)).collect::<Vec<_>>(),
+            );
+        }
         Ok((changes, Opened { event, notices }))
     }
 

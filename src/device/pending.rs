@@ -49,12 +49,12 @@ pub struct Pending<'d, T> {
     value: T,
     /// What people wrote, of the result: wiped if nobody takes it.
     text: GuardedVec,
-    put: fn(&mut T, Vec<u8>),
+    place: fn(&mut T) -> Option<&mut Vec<u8>>,
 }
 
 impl<'d, T> Pending<'d, T> {
     pub(super) fn new(device: &'d mut Device, plan: Vec<Change>, value: T) -> Self {
-        Self { device, plan, value, text: guard(Vec::new()), put: |_, _| {} }
+        Self { device, plan, value, text: guard(Vec::new()), place: |_| None }
     }
 
     /// Hands the changed records to `store`, which must write all of them or none, durably. When it returns `Ok`, the
@@ -64,26 +64,55 @@ impl<'d, T> Pending<'d, T> {
     /// Whatever `store` returns. The device has not changed. When a store can't say whether it has written (a connection
     /// lost while committing), drop the device and restore it from what the store then holds.
     pub fn commit<E>(self, store: impl FnOnce(&Changes) -> Result<(), E>) -> Result<T, E> {
+        self.commit_with(|changes, _| store(changes))
+    }
+
+    /// As [`Self::commit`], and shows `store` the result, to be written **in the same transaction**: messages among those that
+    /// were read, envelopes into a box of what is to be sent. Else a crash between the two loses it: the message was opened,
+    /// the envelope is thought to be on its way. Nothing of it may be shown or sent before the transaction stands.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn commit_with<E>(mut self, store: impl FnOnce(&Changes, &T) -> Result<(), E>) -> Result<T, E> {
         let applied = Applied::new(self.device, self.plan);
         let changes = applied.device.changes(&applied.rows);
-        store(&changes)?;
+        let mut shown = Shown { value: &mut self.value, place: self.place, stays: false };
+        if let Some(place) = (self.place)(shown.value) {
+            *place = mem::take(&mut *self.text);
+        }
+        store(&changes, shown.value)?;
+        shown.stays = true;
+        drop(shown);
         applied.keep();
-        let (mut value, mut text) = (self.value, self.text);
-        (self.put)(&mut value, mem::take(&mut *text));
-        Ok(value)
+        Ok(self.value)
+    }
+}
+
+/// A result while it is stored: what people wrote in it is wiped if it can't be, also by a panic in the caller's code.
+struct Shown<'v, T> {
+    value: &'v mut T,
+    place: fn(&mut T) -> Option<&mut Vec<u8>>,
+    stays: bool,
+}
+
+impl<T> Drop for Shown<'_, T> {
+    fn drop(&mut self) {
+        if !self.stays
+            && let Some(text) = (self.place)(self.value)
+        {
+            guard(mem::take(text));
+        }
     }
 }
 
 impl<'d> Pending<'d, Opened> {
     /// What was opened is given only when it is stored, and wiped if it is not.
     pub(super) fn opened(device: &'d mut Device, plan: Vec<Change>, mut opened: Opened) -> Self {
-        let text = guard(opened.event.text_mut().map(mem::take).unwrap_or_default());
-        let put = |opened: &mut Opened, text| {
-            if let Some(place) = opened.event.text_mut() {
-                *place = text;
-            }
-        };
-        Self { device, plan, value: opened, text, put }
+        fn place(opened: &mut Opened) -> Option<&mut Vec<u8>> {
+            opened.event.text_mut()
+        }
+        let text = guard(place(&mut opened).map(mem::take).unwrap_or_default());
+        Self { device, plan, value: opened, text, place }
     }
 }
 

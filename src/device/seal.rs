@@ -59,7 +59,8 @@ impl Device {
     }
 
     /// Introduces this device anew to a peer, above every rank known: when the peer's state or this device's was lost
-    /// or has diverged. The next message goes with it; older sessions go on receiving for a while. Draws 64 bytes.
+    /// or has diverged. The next message goes with it; older sessions go on receiving for a while. It is owed this
+    /// device's chains of their groups again ([`Self::seal_group_owed`]). Draws 64 bytes.
     ///
     /// # Errors
     /// [`SealError::UnknownPeer`], [`SealError::Blocked`], [`SealError::Bundle`], [`SealError::Handshake`]; nothing has
@@ -80,6 +81,7 @@ impl Device {
         let (session, peer_change) = self.introduce(known, false, now, rng)?;
         let mut plan = self.plan_join(session, now).changes;
         plan.push(peer_change);
+        self.owe_chains(peer, &mut plan);
         Ok(Pending::new(self, plan, ()))
     }
 

@@ -162,9 +162,9 @@ impl MemberChain {
         }
         let transcript = transcript_of(header.epoch)?;
         let (message_key, step) = self.plan_receive(place, header.n).map_err(|error| match error {
-            ReceiveError::TooFarAhead => OpenError::TooFarAhead(self.sender),
             ReceiveError::Duplicate => OpenError::Duplicate,
-            ReceiveError::Diverged | ReceiveError::Violation => OpenError::Rejected,
+            // Any member can make such a header, and to renew a session would mend no chain.
+            ReceiveError::TooFarAhead | ReceiveError::Diverged | ReceiveError::Violation => OpenError::Rejected,
         })?;
         let context = message_context(&self.group, header.epoch, &transcript, &self.sender, self.verify.bytes());
         let mut body = opening
