@@ -81,8 +81,9 @@ pub const MAX_KEPT_COMMITS: usize = 8;
 /// Epochs whose late messages can still be read.
 pub const MAX_KEPT_EPOCHS: usize = 64;
 
-/// Receiving chains kept for one member of a group: the one in use and those whose late messages may come.
-pub const MAX_MEMBER_CHAINS: usize = 3;
+/// Receiving chains kept for one member of a group: the one in use and those whose late messages may come. As many as a member
+/// begins in two weeks, by default, with 1,500 messages: who was away reads all of it.
+pub const MAX_MEMBER_CHAINS: usize = 16;
 
 /// Commits of one peer and group that wait for what comes before them: the oldest go first.
 pub const MAX_WAITING: usize = 8;

@@ -115,7 +115,10 @@ impl OwnChain {
 
     /// Whether the group's policy asks for a new one.
     pub(crate) fn is_due(&self, policy: GroupPolicy, now: UnixTime) -> bool {
-        self.n >= policy.max_messages.min(MAX_CHAIN_LEN) || now >= self.began.plus(policy.max_age)
+        self.n >= policy.max_messages.min(MAX_CHAIN_LEN)
+            || now >= self.began.plus(policy.max_age)
+            // Begun by a clock that ran ahead: it would stay for as long.
+            || self.began > now.plus(policy.max_age)
     }
 
     /// What lets a member of the present epoch read from here on.

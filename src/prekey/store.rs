@@ -215,6 +215,8 @@ impl PreKeyStore {
             Some((id, current))
                 if rotation == Rotation::IfDue
                     && current.private.not_after >= half_life
+                    // Else it was made by a clock that ran ahead, and would stay for as long.
+                    && current.private.not_after <= now.plus(lifetimes.signed)
                     && self.introductions.count(id) < MAX_INTRODUCTIONS / 2 =>
             {
                 current.public.clone()

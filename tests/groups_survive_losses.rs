@@ -1,0 +1,250 @@
+//! What was lost after it was stored, by a crash, a backup or a relay, is mended; what a stranger says of a group is not believed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test is to fail loudly"
+)]
+
+use sceau::device::{Delivery, Event, GroupChange, GroupEvent};
+use sceau::error::OpenError;
+use sceau::group::{GroupId, GroupPolicy, Role};
+use sceau::{Device, Fingerprint};
+use sceau_testkit::Disk;
+use sceau_testkit::talk::{NOW, done};
+
+type Rng = chacha20::ChaCha20Rng;
+
+/// Two or more devices, the first of which knows all others and has brought the second into a group.
+struct Circle {
+    devices: Vec<Device>,
+    group: GroupId,
+    rng: Rng,
+}
+
+impl Circle {
+    fn new(count: usize, seed: u64) -> Self {
+        let mut rng = sceau_testkit::rng(seed);
+        let mut devices: Vec<Device> = (0..count).map(|_| Device::generate(&mut rng)).collect();
+        let mut bundles: Vec<_> =
+            devices.iter_mut().map(|d| done(d.publish_prekeys(9, NOW, &mut rng).unwrap())).collect();
+        for (from, device) in devices.iter_mut().enumerate() {
+            for (_, bundles) in bundles.iter_mut().enumerate().filter(|(to, _)| *to != from) {
+                done(device.add_peer(&bundles.take_bundle(), NOW).unwrap());
+            }
+        }
+        let group = done(devices[0].create_group(GroupPolicy::default(), &mut rng).unwrap());
+        let mut circle = Self { devices, group, rng };
+        let adds = [GroupChange::Add(circle.name(1), Role::Member)];
+        let committed = done(circle.devices[0].commit_group(group, &adds, NOW, &mut circle.rng).unwrap());
+        circle.deliver(committed.deliveries);
+        circle.prepare(0);
+        circle
+    }
+
+    fn name(&self, device: usize) -> Fingerprint {
+        self.devices[device].fingerprint()
+    }
+
+    fn deliver(&mut self, deliveries: Vec<Delivery>) -> Vec<Event> {
+        let mut events = Vec::new();
+        for delivery in deliveries {
+            let to = self.devices.iter_mut().find(|device| device.fingerprint() == delivery.to).unwrap();
+            events.push(done(to.open(&delivery.envelope, NOW).unwrap()).event);
+        }
+        events
+    }
+
+    fn prepare(&mut self, device: usize) -> usize {
+        let ready = done(self.devices[device].prepare_group(self.group, NOW, &mut self.rng).unwrap());
+        self.deliver(ready.deliveries).len()
+    }
+
+    fn seal(&mut self, device: usize) -> (Vec<u8>, Vec<Delivery>) {
+        let sealed = done(self.devices[device].seal_group(self.group, b"text", NOW, &mut self.rng).unwrap());
+        (sealed.envelope, sealed.deliveries)
+    }
+
+    fn reads(&mut self, device: usize, envelope: &[u8]) -> Result<(), OpenError> {
+        self.devices[device].open(envelope, NOW).map(|pending| drop(done(pending)))
+    }
+}
+
+#[test]
+fn restored_backup_begins_new_chains() {
+    let mut circle = Circle::new(2, 1);
+    circle.seal(0);
+    let backup = Disk::of(&circle.devices[0]);
+    for _ in 0..20 {
+        let (envelope, _) = circle.seal(0);
+        circle.reads(1, &envelope).unwrap();
+    }
+    circle.devices[0] = backup.restore();
+    // Without the step, what is written goes where others have read already.
+    let (lost, _) = circle.seal(0);
+    assert_eq!(circle.reads(1, &lost), Err(OpenError::Duplicate));
+
+    circle.devices[0] = backup.restore();
+    let me = circle.name(0);
+    let bundle = done(circle.devices[1].publish_prekeys(1, NOW, &mut circle.rng).unwrap()).take_bundle();
+    let peer = circle.name(1);
+    done(circle.devices[0].renew(peer, &bundle, NOW, &mut circle.rng).unwrap());
+    assert_eq!(done(circle.devices[0].renew_chains()), 1);
+    assert_eq!(circle.prepare(0), 1);
+    for _ in 0..3 {
+        let (envelope, deliveries) = circle.seal(0);
+        assert!(deliveries.is_empty());
+        circle.reads(1, &envelope).unwrap();
+    }
+    assert_eq!(circle.devices[1].group(circle.group).unwrap().chains, 2, "{me}: the old chain goes on being read");
+}
+
+#[test]
+fn lost_announcement_is_made_again_on_demand_and_on_a_new_introduction() {
+    let mut circle = Circle::new(2, 2);
+    let (one, zero) = (circle.name(1), circle.name(0));
+    // The member's chain was sealed, stored, and never left.
+    let lost = done(circle.devices[1].prepare_group(circle.group, NOW, &mut circle.rng).unwrap());
+    assert_eq!(lost.deliveries.len(), 1);
+    assert_eq!(circle.prepare(1), 1, "the answer to the other's chain");
+    assert_eq!(circle.prepare(1), 0, "nothing is owed any more");
+    let (envelope, _) = circle.seal(1);
+    assert_eq!(circle.reads(0, &envelope), Err(OpenError::Unknown));
+
+    done(circle.devices[1].announce_again(circle.group, zero).unwrap());
+    let owed = done(circle.devices[1].seal_group_owed(circle.group, NOW, &mut circle.rng).unwrap());
+    let events = circle.deliver(owed.deliveries);
+    assert!(matches!(events[..], [Event::Group { what: GroupEvent::ChainAnnounced, from, .. }] if from == one));
+    let (envelope, _) = circle.seal(1);
+    circle.reads(0, &envelope).unwrap();
+    let stranger = Fingerprint::from_bytes([7; 32]);
+    assert!(circle.devices[1].announce_again(circle.group, stranger).is_err());
+
+    // Whoever introduces itself anew may have lost what was sealed on the session before.
+    let owed = |circle: &Circle, device: usize| circle.devices[device].group(circle.group).unwrap().owed;
+    let acknowledged = done(circle.devices[0].seal_group_owed(circle.group, NOW, &mut circle.rng).unwrap());
+    circle.deliver(acknowledged.deliveries);
+    let before = owed(&circle, 1);
+    let bundle = done(circle.devices[1].publish_prekeys(1, NOW, &mut circle.rng).unwrap()).take_bundle();
+    done(circle.devices[0].renew(one, &bundle, NOW, &mut circle.rng).unwrap());
+    assert_eq!(owed(&circle, 0), 1, "who renews owes its chain");
+    let hello = done(circle.devices[0].seal(one, b"anew", NOW, &mut circle.rng).unwrap());
+    let opened = done(circle.devices[1].open(&hello, NOW).unwrap());
+    assert!(opened.notices.contains(&sceau::Notice::GroupOwed(circle.group)));
+    assert_eq!((before, owed(&circle, 1)), (0, 1), "and so does who is met anew");
+}
+
+/// Gives what was chosen: a group's id is all that is drawn when it is made.
+struct Chosen([u8; 32]);
+impl sceau::rand_core::TryRng for Chosen {
+    type Error = core::convert::Infallible;
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        Ok(7)
+    }
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        Ok(7)
+    }
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
+        let len = bytes.len().min(32);
+        bytes[..len].copy_from_slice(&self.0[..len]);
+        Ok(())
+    }
+}
+impl sceau::rand_core::TryCryptoRng for Chosen {}
+
+/// A stranger who knows the group's id: its welcome into a roster of its own is no fork, once anything was built on one's own.
+#[test]
+fn strangers_make_no_fork() {
+    let mut circle = Circle::new(3, 3);
+    let id = circle.group;
+    let policy = [GroupChange::SetPolicy(GroupPolicy { max_messages: 50, max_age: 1_000 })];
+    let committed = done(circle.devices[0].commit_group(id, &policy, NOW, &mut circle.rng).unwrap());
+    circle.deliver(committed.deliveries);
+
+    let forged = done(circle.devices[2].create_group(GroupPolicy::default(), &mut Chosen(*id.as_bytes())).unwrap());
+    assert_eq!(forged, id);
+    let adds = [GroupChange::Add(circle.name(1), Role::Member)];
+    let committed = done(circle.devices[2].commit_group(id, &adds, NOW, &mut circle.rng).unwrap());
+    let events = circle.deliver(committed.deliveries);
+    assert!(matches!(events[..], [Event::Group { what: GroupEvent::Refused, .. }]), "{events:?}");
+    let (envelope, _) = circle.seal(0);
+    circle.reads(1, &envelope).unwrap();
+}
+
+/// A member that was away while another one began many chains reads all of them, whatever came first.
+#[test]
+fn announcements_that_come_at_once_lose_no_message() {
+    let mut circle = Circle::new(2, 4);
+    let policy = [GroupChange::SetPolicy(GroupPolicy { max_messages: 2, max_age: 1_000_000 })];
+    let committed = done(circle.devices[0].commit_group(circle.group, &policy, NOW, &mut circle.rng).unwrap());
+    circle.deliver(committed.deliveries);
+    let (mut announced, mut envelopes) = (Vec::new(), Vec::new());
+    for _ in 0..20 {
+        let (envelope, deliveries) = circle.seal(0);
+        announced.extend(deliveries);
+        envelopes.push(envelope);
+    }
+    assert!(announced.len() >= 9);
+    circle.deliver(announced);
+    for envelope in &envelopes {
+        circle.reads(1, envelope).unwrap();
+    }
+}
+
+/// What is opened can be stored with the records that change, and is not lost by a crash behind it.
+#[test]
+fn result_is_stored_with_the_records() {
+    let mut circle = Circle::new(2, 5);
+    let one = circle.name(1);
+    let mut outbox = Vec::new();
+    let pending = circle.devices[0].seal(one, b"text", NOW, &mut circle.rng).unwrap();
+    pending
+        .commit_with(|changes, envelope| {
+            outbox.push(envelope.clone());
+            assert!(!changes.is_empty());
+            Ok::<_, ()>(())
+        })
+        .unwrap();
+    let read = |event: &Event| match event {
+        Event::Message { content, .. } => content.clone(),
+        other => panic!("{other:?}"),
+    };
+    // A store that refuses: nothing has changed, and the same can be opened again.
+    let pending = circle.devices[1].open(&outbox[0], NOW).unwrap();
+    let mut seen = Vec::new();
+    let refused = pending.commit_with(|_, opened| {
+        seen.push(read(&opened.event));
+        Err("full")
+    });
+    assert_eq!(refused.unwrap_err(), "full");
+    let pending = circle.devices[1].open(&outbox[0], NOW).unwrap();
+    let opened = pending
+        .commit_with(|_, opened| {
+            seen.push(read(&opened.event));
+            Ok::<_, ()>(())
+        })
+        .unwrap();
+    assert_eq!(seen, [b"text", b"text"]);
+    assert_eq!(read(&opened.event), b"text");
+}
+
+/// A clock that ran ten years ahead once does not keep old keys for ten years.
+#[test]
+fn keys_of_a_clock_that_ran_ahead_are_replaced() {
+    let mut circle = Circle::new(2, 6);
+    let ahead = NOW.plus(10 * 365 * 86_400);
+    let rng = &mut circle.rng;
+    done(circle.devices[0].publish_prekeys(0, ahead, rng).unwrap());
+    assert!(circle.devices[0].prekey_status().signed_not_after.unwrap() > ahead);
+    done(circle.devices[0].publish_prekeys(0, NOW, rng).unwrap());
+    assert!(circle.devices[0].prekey_status().signed_not_after.unwrap() < NOW.plus(31 * 86_400));
+
+    let sealed = done(circle.devices[0].seal_group(circle.group, b"ahead", ahead, rng).unwrap());
+    circle.deliver(sealed.deliveries);
+    let (envelope, deliveries) = circle.seal(0);
+    assert_eq!(circle.deliver(deliveries).len(), 1, "a new chain");
+    circle.reads(1, &envelope).unwrap();
+}
