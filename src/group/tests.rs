@@ -584,3 +584,20 @@ fn chains_may_speak_until_something_ends_them() {
     assert!(group.may_speak(1, 2) && !group.may_speak(1, 3) && group.may_speak(3, 3) && !group.may_speak(3, 2));
     assert_eq!(group.ended_after(2), Some(NOW));
 }
+
+/// A welcome is owed by whoever signed the commit that brought the newcomer in, and by nobody else.
+#[test]
+fn newcomer_is_brought_by_one_signer_in_one_epoch() {
+    let mut rng = ChaCha20Rng::from_seed([9; 32]);
+    let [alice, bob, carol] = [(); 3].map(|()| IdentityKeyPair::generate(&mut rng));
+    let mut group = Group::create(&alice, GroupPolicy::default(), &mut rng).unwrap();
+    group.commit(&alice, &[RosterChange::Add(*bob.public(), Role::Member)], NOW).unwrap();
+    group.commit(&alice, &[RosterChange::Add(*carol.public(), Role::Member)], NOW).unwrap();
+    let [alice, bob, carol] = [alice, bob, carol].map(|pair| pair.fingerprint());
+    assert!(group.brought(alice, bob, 1) && group.brought(alice, carol, 2));
+    for (signer, member, epoch) in
+        [(bob, carol, 2), (alice, bob, 2), (alice, carol, 1), (alice, alice, 1), (alice, bob, 3)]
+    {
+        assert!(!group.brought(signer, member, epoch), "{epoch}");
+    }
+}

@@ -225,3 +225,45 @@ fn swapping_a_sealing_twice_changes_nothing() {
 }
 
 mod kem;
+
+/// Images whose skipped keys can't be of this session's chains, and one that says of itself what its chains deny.
+#[test]
+fn images_that_contradict_themselves_are_refused() {
+    let mut pair = Pair::answered();
+    pair.from_alice();
+    let next = pair.from_alice();
+    pair.bob.open(&Envelope::parse(&next).unwrap()).unwrap();
+    let image = pair.bob.to_state().expose().to_vec();
+    let name = pair.names[1];
+    assert!(Session::from_state(&image, name).is_ok());
+    // The last of it: a skipped key's chain, position and key, and before these one count, one place, one chain's secret.
+    let end = image.len();
+    for (at, change) in [(end - 33, 0xf0), (end - 34, 0x01), (end - 36 - 8 - 1 - 1 - 32, 0x01)] {
+        let mut changed = image.clone();
+        changed[at] ^= change;
+        assert!(Session::from_state(&changed, name).is_err(), "byte {at} of {end}");
+    }
+    // Confirmed, as nobody is before the peer's second chain.
+    let pair = Pair::new();
+    let mut image = pair.bob.to_state().expose().to_vec();
+    assert!(Session::from_state(&image, pair.names[1]).is_ok());
+    let confirmed = 1 + 64 + 40 + 2;
+    assert_eq!(image[confirmed - 2..=confirmed + 1], [0, 1, 0, 0]);
+    image[confirmed] = 1;
+    assert!(Session::from_state(&image, pair.names[1]).is_err());
+}
+
+#[test]
+fn only_what_introduces_is_an_introduction_and_the_longest_is_as_long_as_is_said() {
+    let mut pair = Pair::answered();
+    let bytes = pair.from_alice();
+    assert!(!Envelope::parse(&bytes).unwrap().is_introduction());
+    let introduced = Pair::introduced(|alice, rng| {
+        let content = alloc::vec![7; crate::limits::MAX_CONTENT];
+        let bytes = alice.seal(&content, Padding::default(), rng).unwrap();
+        assert_eq!(bytes.len(), Envelope::MAX_LEN);
+        assert!(Envelope::parse(&bytes).unwrap().is_introduction());
+        bytes
+    });
+    assert!(introduced.is_ok());
+}
