@@ -118,10 +118,10 @@ pub enum OpenError {
     /// Authentic, an introduction by someone who shows no certificate that the policy asks for. Drop it, or keep it and try
     /// again when a certificate was taken ([`crate::Device::take_certificate`]).
     Uncertified(Fingerprint, CertificateError),
-    /// Of a group whose roster has moved on without this device: keep it for a bounded time, ask a member for the
-    /// commits, once ([`crate::Device::ask_for_commits`]), and try again after the roster has changed
+    /// Of a group whose roster has moved on without this device, in the chain of a member, which may lead a member astray: keep
+    /// it for a bounded time, ask that member, or another, for the commits, once ([`crate::Device::ask_for_commits`]), and try again after the roster has changed
     /// ([`crate::device::GroupEvent::Changed`]), not before: two devices that ask at every attempt would never stop.
-    CommitMissing(GroupId),
+    CommitMissing(GroupId, Fingerprint),
     /// Of a group, from an epoch that is not remembered any more. Drop it.
     EpochGone(GroupId),
     /// Of a group, and not sealed under the roster that this device knows: its sender's is another, or a member forged
@@ -143,9 +143,9 @@ pub enum GroupError {
     UnknownMember,
     /// A change adds someone who is a member.
     AlreadyMember,
-    /// A change changes nothing, or the same member twice in one commit.
+    /// No change, one that changes nothing, or two of one member in one commit.
     NoChange,
-    /// More changes or members than may be ([`crate::limits`]), or none; or too many groups.
+    /// More changes, members or groups than may be ([`crate::limits`]).
     TooMany,
     /// A policy with no messages to a chain, or too many.
     Policy,
@@ -297,7 +297,7 @@ display! {
         Self::Violation(_) => "the peer broke the protocol",
         Self::Blocked(_) => "from a blocked peer",
         Self::Uncertified(..) => "an introduction without the certificate that is asked for",
-        Self::CommitMissing(_) => "the group's roster has moved on",
+        Self::CommitMissing(..) => "the group's roster has moved on",
         Self::EpochGone(_) => "the group's epoch is not remembered any more",
         Self::RosterDiffers(..) => "not sealed under the group's roster",
     }
@@ -308,7 +308,7 @@ display! {
         Self::UnknownMember => "a change names someone who is not a member",
         Self::AlreadyMember => "a change adds someone who is a member",
         Self::NoChange => "a change changes nothing",
-        Self::TooMany => "too many changes, members or groups, or none",
+        Self::TooMany => "too many changes, members or groups",
         Self::Policy => "not a policy for chains",
         Self::Signature => "the signature does not verify",
         Self::Malformed => "not of this group, or not for this identity",

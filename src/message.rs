@@ -36,9 +36,10 @@ fn body_ad(context: &[u8; 32], tag: &Tag, header: &[u8; HEADER_LEN]) -> [u8; BOD
     concat(&[context, &tag.0, header])
 }
 
-/// The nonce of a header: the first 12 bytes of its tag.
-fn header_nonce(tag: &Tag) -> [u8; NONCE_LEN] {
-    tag.0.first_chunk().copied().unwrap_or_default()
+/// The nonce of a header: the first 12 bytes of its body's hash. The body's own nonce is random, so that this one does not
+/// repeat even where a chain does, after a state was put back.
+fn header_nonce(body_hash: &[u8; 32]) -> [u8; NONCE_LEN] {
+    body_hash.first_chunk().copied().unwrap_or_default()
 }
 
 fn concat<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
@@ -113,7 +114,7 @@ impl Sealing<'_> {
 
         let body_hash = kdf::hash(Label::Body, &[places.body]);
         let ad = header_ad(envelope_kind, &prefix_hash, self.header_context, &self.tag, &body_hash);
-        *places.header_mac = aead::seal(self.header_key, &header_nonce(&self.tag), &ad, places.header);
+        *places.header_mac = aead::seal(self.header_key, &header_nonce(&body_hash), &ad, places.header);
         Some(envelope)
     }
 }
@@ -151,7 +152,7 @@ impl<'a> Opening<'a> {
         let sealed = &self.envelope.sealed;
         let ad = header_ad(self.envelope.kind(), &self.prefix_hash, context, &sealed.tag, &self.body_hash);
         let mut header = *sealed.header;
-        aead::open(header_key, &header_nonce(&sealed.tag), &ad, &mut header, sealed.header_mac).then_some(header)
+        aead::open(header_key, &header_nonce(&self.body_hash), &ad, &mut header, sealed.header_mac).then_some(header)
     }
 
     /// Opens the body of a message whose header has opened. `None` when it does not open all the same.

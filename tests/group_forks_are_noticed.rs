@@ -54,7 +54,7 @@ fn withheld_addition() {
     }
     crowd.say(1, b"in the new epoch").unwrap();
     let message = take(&mut crowd).into_iter().find(|flying| flying.to == 2).unwrap();
-    let missing = OpenError::CommitMissing(crowd.group());
+    let missing = OpenError::CommitMissing(crowd.group(), newcomer_free);
     assert_eq!(open(&mut crowd, 2, &message.bytes).unwrap_err(), missing);
     // It comes late, and the message opens.
     let late = commits.iter().find(|flying| flying.to == 2).unwrap();

@@ -248,3 +248,24 @@ fn keys_of_a_clock_that_ran_ahead_are_replaced() {
     assert_eq!(circle.deliver(deliveries).len(), 1, "a new chain");
     circle.reads(1, &envelope).unwrap();
 }
+
+/// What waits for a group that does not come is gone after two weeks.
+#[test]
+fn what_waits_in_vain_is_forgotten() {
+    let mut circle = Circle::new(2, 7);
+    done(circle.devices[1].forget_group(circle.group).unwrap());
+    let policy = [GroupChange::SetPolicy(GroupPolicy { max_messages: 50, max_age: 1_000 })];
+    let committed = done(circle.devices[0].commit_group(circle.group, &policy, NOW, &mut circle.rng).unwrap());
+    let events = circle.deliver(committed.deliveries);
+    assert!(matches!(events[..], [Event::Group { what: GroupEvent::Waiting, .. }]), "{events:?}");
+    let device = &mut circle.devices[1];
+    let waits = |device: &Device| Disk::of(device).records().keys().any(|key| key.as_bytes()[0] == 13);
+    assert!(waits(device));
+    *device = Disk::of(device).restore();
+    let end = NOW.plus(14 * 86_400);
+    done(device.maintain(end));
+    assert!(waits(device));
+    assert_eq!(done(device.maintain(end.plus(1))), 1);
+    assert!(!waits(device));
+    assert_eq!(Disk::of(&Disk::of(device).restore()), Disk::of(device));
+}

@@ -13,6 +13,7 @@ use sceau::error::{OpenError, PreKeyError, SealError};
 use sceau::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
 use sceau::session::Session;
 use sceau::{Device, Envelope, Event, IdentityKeyPair, Notice, Padding, PreKeyUpload, UnixTime};
+use sceau_testkit::Disk;
 use sceau_testkit::Talk;
 use sceau_testkit::talk::{NOW, content, done};
 
@@ -105,6 +106,39 @@ fn rotation_and_revocation() {
     done(pending);
     assert_eq!(talk.bob.prekey_status().one_time_left, 2);
     assert_eq!(talk.bob_reads(&first), Err(OpenError::PreKeyGone), "revoked");
+}
+
+/// Whoever publishes often, or is made to by introductions, is never left without a current prekey.
+#[test]
+fn publishing_never_ends_for_want_of_room() {
+    let mut talk = Talk::new(7);
+    let first = talk.from_alice(b"under the first signed prekey");
+    let mut directories = Vec::new();
+    for _ in 0..20 {
+        directories.push(done(talk.bob.rotate_prekeys(0, Rotation::Always, NOW, &mut talk.rng).unwrap()));
+    }
+    // The newest 16 open introductions; older ones are gone.
+    assert_eq!(talk.bob_reads(&first), Err(OpenError::PreKeyGone));
+    for (place, directory) in directories.iter_mut().enumerate() {
+        done(talk.alice.renew(talk.to_bob, &directory.take_bundle(), NOW, &mut talk.rng).unwrap());
+        let introduction = talk.from_alice(b"anew");
+        let opened = talk.bob_reads(&introduction);
+        let expected = if place < 4 { Err(OpenError::PreKeyGone) } else { Ok(b"anew".to_vec()) };
+        assert_eq!(opened, expected, "{place}");
+    }
+    assert!(Disk::of(&talk.bob).restore().prekey_status().signed_not_after.is_some());
+    // Three one-time prekeys are left unused in the first directory's store.
+    let left = talk.bob.prekey_status().one_time_left;
+    let mut made = Vec::new();
+    for _ in 0..4 {
+        made.push(done(talk.bob.publish_prekeys(300, NOW, &mut talk.rng).unwrap()).one_time_left());
+    }
+    assert_eq!(made, [300, 300, 300, 100 - left]);
+    assert_eq!(talk.bob.prekey_status().one_time_left, 1_000);
+    let due = NOW.plus(16 * DAY);
+    let upload = done(talk.bob.publish_prekeys(300, due, &mut talk.rng).unwrap());
+    assert_eq!(upload.one_time_left(), 0);
+    assert_eq!(talk.bob.prekey_status().signed_not_after, Some(due.plus(30 * DAY)), "the signed one all the same");
 }
 
 fn signed_part(mut upload: PreKeyUpload) -> Vec<u8> {

@@ -11,6 +11,7 @@
 )]
 
 use sceau_testkit::model::{Model, Step};
+use sceau_testkit::{Disk, Talk};
 use std::collections::HashMap;
 
 #[test]
@@ -60,6 +61,30 @@ fn envelopes_of_a_long_conversation_share_nothing() {
             // The signed prekey's id repeats, but behind and before it stands something random.
             assert_eq!(windows.insert(window, usize::MAX), None, "introductions share {window:02x?}");
             assert!(!names.iter().any(|name| name == &window), "a name in an introduction");
+        }
+    }
+}
+
+/// A state that was put back seals under the keys that it has sealed under already. The tag says so, and nothing else: no
+/// nonce repeats, neither the body's nor the header's.
+#[test]
+fn chain_that_is_used_twice_repeats_tags_and_no_nonce() {
+    let mut talk = Talk::confirmed(1);
+    let image = Disk::of(&talk.alice);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        talk.alice = image.restore();
+        seen.push(talk.from_alice(b"the same text"));
+    }
+    let (tag, header) = (2..18, 18..90);
+    for (i, one) in seen.iter().enumerate() {
+        for two in &seen[i + 1..] {
+            assert_eq!(one[tag.clone()], two[tag.clone()]);
+            // The headers are the same but for the body's nonce at their end: under one nonce, so would the ciphertexts be.
+            let equal = header.clone().filter(|place| one[*place] == two[*place]).count();
+            assert!(equal < 8, "{equal} of 72 bytes of the headers");
+            let equal = (90..one.len()).filter(|place| one[*place] == two[*place]).count();
+            assert!(equal < 20, "{equal} of 550 bytes of the bodies");
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::crypto::aead;
 use crate::device::pending::Emptiness;
 use crate::error::DecodeError;
 use crate::group::GroupId;
-use crate::keys::Fingerprint;
+use crate::keys::{Fingerprint, UnixTime};
 use crate::limits::{MAX_GROUP_MEMBERS, MAX_SEALED_LEN, MAX_WAITING, MAX_WAITING_BYTES, MAX_WAITING_OF_PEER};
 use crate::secret::{GuardedVec, guard};
 use crate::wire::attachment::Attachment;
@@ -102,6 +102,8 @@ impl Debts {
 pub(super) struct Early {
     pub(super) group: GroupId,
     pub(super) kind: PayloadKind,
+    /// When it came.
+    pub(super) since: UnixTime,
     pub(super) bytes: GuardedVec,
 }
 
@@ -139,7 +141,8 @@ impl Emptiness for Waiting {
 }
 
 impl Waiting {
-    /// Keeps one more, unless it is there; the oldest of its kind goes when there are too many.
+    /// Keeps one more, unless it is there; the oldest of its kind goes when there are too many, of commits one that could be
+    /// asked for again before one that lies elsewhere.
     pub(super) fn keep(&mut self, early: Early) -> bool {
         let same = |kept: &Early| {
             kept.kind == early.kind && kept.group == early.group && aead::equal(&kept.bytes, &early.bytes)
@@ -152,10 +155,13 @@ impl Waiting {
         }
         let alike = |kept: &Early| kept.kind == early.kind;
         let of_group = |kept: &Early| alike(kept) && kept.group == early.group;
+        let is_here = |kept: &Early| kept.elsewhere().is_none();
         let oldest = if self.0.iter().filter(|kept| of_group(kept)).count() >= MAX_WAITING {
-            self.0.iter().position(of_group)
+            let here = self.0.iter().position(|kept| of_group(kept) && is_here(kept));
+            here.or_else(|| self.0.iter().position(of_group))
         } else if self.0.iter().filter(|kept| alike(kept)).count() >= MAX_WAITING_OF_PEER {
-            self.0.iter().position(alike)
+            let here = self.0.iter().position(|kept| alike(kept) && is_here(kept));
+            here.or_else(|| self.0.iter().position(alike))
         } else {
             None
         };
@@ -186,12 +192,13 @@ impl Waiting {
         self.0.iter().any(|early| early.group == group)
     }
 
-    /// Writes `count(4) || (group id(32) || kind(1: announcement 3, roster 4) || length(4) || bytes) each`.
+    /// Writes `count(4) || (group id(32) || kind(1: announcement 3, roster 4) || since(8) || length(4) || bytes) each`.
     pub(super) fn write(&self, out: &mut impl Write) {
         out.count(self.0.len());
         for early in &self.0 {
             out.bytes(early.group.as_bytes());
             out.u8(early.kind.byte());
+            out.u64(early.since.0);
             out.count(early.bytes.len());
             out.bytes(&early.bytes);
         }
@@ -207,8 +214,9 @@ impl Waiting {
                 4 => PayloadKind::Roster,
                 _ => return Err(DecodeError::Invalid),
             };
+            let since = UnixTime(reader.u64()?);
             let len = reader.count(MAX_SEALED_LEN)?;
-            waiting.keep(Early { group, kind, bytes: guard(reader.slice(len)?.to_vec()) });
+            waiting.keep(Early { group, kind, since, bytes: guard(reader.slice(len)?.to_vec()) });
         }
         if count == 0 || waiting.0.len() != count { Err(DecodeError::Invalid) } else { Ok(waiting) }
     }
@@ -217,12 +225,16 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attachment;
     use crate::keys::Signature;
     use crate::wire::roster::RosterChange;
     use alloc::vec;
+    use chacha20::ChaCha20Rng;
+    use rand_core::SeedableRng;
 
     fn early(kind: PayloadKind, group: u8, content: u8) -> Early {
-        Early { group: GroupId::from_bytes([group; 32]), kind, bytes: guard(vec![content; 5]) }
+        let group = GroupId::from_bytes([group; 32]);
+        Early { group, kind, since: UnixTime(7), bytes: guard(vec![content; 5]) }
     }
 
     #[test]
@@ -248,10 +260,29 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_elsewhere_outlives_commits_that_can_be_asked_for_again() {
+        let group = GroupId::from_bytes([1; 32]);
+        let (attachment, _) = attachment::seal(b"a welcome", &mut ChaCha20Rng::from_seed([1; 32])).unwrap();
+        let bytes = guard(RosterMessage::Elsewhere(group, attachment).encode());
+        let welcome = Early { group, kind: PayloadKind::Roster, since: UnixTime(7), bytes };
+        let mut waiting = Waiting::default();
+        waiting.keep(welcome);
+        for content in 0..20 {
+            waiting.keep(early(PayloadKind::Roster, 1, content));
+        }
+        for of_group in 2..40 {
+            waiting.keep(early(PayloadKind::Roster, of_group, 9));
+        }
+        assert_eq!(waiting.0.len(), MAX_WAITING_OF_PEER);
+        assert_eq!(waiting.0.iter().filter(|kept| kept.elsewhere().is_some()).count(), 1);
+    }
+
+    #[test]
     fn waiting_bytes_are_bounded_and_a_full_load_stays() {
         let of_len = |content: u8, len: usize| {
             let kind = PayloadKind::Roster;
-            Early { group: GroupId::from_bytes([1; 32]), kind, bytes: guard(vec![content; len]) }
+            let group = GroupId::from_bytes([1; 32]);
+            Early { group, kind, since: UnixTime(7), bytes: guard(vec![content; len]) }
         };
         let mut waiting = Waiting::default();
         waiting.keep(of_len(1, MAX_WAITING_BYTES / 2));
@@ -269,7 +300,7 @@ mod tests {
         let (group, other) = (GroupId::from_bytes([1; 32]), GroupId::from_bytes([2; 32]));
         let extends = |kind, first: u8, within| {
             let bytes = guard([&[first][..], &[1; 32], &[7; 32], &[0; 5]].concat());
-            Early { group: within, kind, bytes }.extends(group)
+            Early { group: within, kind, since: UnixTime(7), bytes }.extends(group)
         };
         assert_eq!(extends(PayloadKind::Roster, 1, group), Some([7; 32]));
         assert_eq!(extends(PayloadKind::Announcement, 1, group), None);
@@ -280,7 +311,7 @@ mod tests {
 
     #[test]
     fn images_of_what_waits_are_refused_unless_all_of_it_would_wait() {
-        let entry = |content: u8| [&[1; 32][..], &[4, 0, 0, 0, 1, content]].concat();
+        let entry = |content: u8| [&[1; 32][..], &[4], &[0; 8], &[0, 0, 0, 1, content]].concat();
         let read = |count: u8, entries: &[Vec<u8>]| {
             Reader::whole(&[vec![0, 0, 0, count], entries.concat()].concat(), Waiting::read).is_ok()
         };
@@ -301,8 +332,9 @@ mod tests {
         let mut waiting = Waiting::default();
         for (id, extends) in [(group, 1), (other, 2), (group, 3)] {
             let bytes = guard(RosterMessage::Commit(id, commit(extends)).encode());
-            waiting.keep(Early { group: id, kind: PayloadKind::Roster, bytes: bytes.clone() });
-            waiting.keep(Early { group: id, kind: PayloadKind::Announcement, bytes });
+            let since = UnixTime(7);
+            waiting.keep(Early { group: id, kind: PayloadKind::Roster, since, bytes: bytes.clone() });
+            waiting.keep(Early { group: id, kind: PayloadKind::Announcement, since, bytes });
         }
         assert_eq!(waiting.commits(group), [commit(1), commit(3)]);
         assert_eq!(waiting.commits(other), [commit(2)]);

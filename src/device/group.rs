@@ -108,6 +108,7 @@ impl Device {
         rng: &mut R,
     ) -> Result<Pending<'_, GroupCommitted>, GroupError> {
         let roster_change = |change: &GroupChange| match *change {
+            GroupChange::Add(peer, _) if peer == self.fingerprint() => Err(GroupError::AlreadyMember),
             GroupChange::Add(peer, role) => {
                 let known = self.peers.get(&peer).ok_or(GroupError::Seal(SealError::UnknownPeer))?;
                 Ok(RosterChange::Add(known.identity, role))

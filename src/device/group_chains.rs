@@ -25,14 +25,14 @@ impl Device {
     ) -> GroupEvent {
         let id = announced.group;
         let Some(group) = self.groups.get(&id) else {
-            self.keep_early(from, id, PayloadKind::Announcement, bytes, plan);
+            self.keep_early(from, id, PayloadKind::Announcement, bytes, now, plan);
             return GroupEvent::Waiting;
         };
         let me_in = group.member(self.fingerprint()).is_some();
         match group.transcript_at(announced.epoch) {
             Some(hash) if hash != announced.transcript => {
                 // This device may be the one that has to change its mind.
-                self.keep_early(from, id, PayloadKind::Announcement, bytes, plan);
+                self.keep_early(from, id, PayloadKind::Announcement, bytes, now, plan);
                 if group.member(from).is_some() {
                     return self.fork(group, from, announced.epoch, announced.transcript, plan);
                 }
@@ -48,7 +48,7 @@ impl Device {
                 GroupEvent::Refused
             }
             None if announced.epoch > group.epoch() => {
-                self.keep_early(from, id, PayloadKind::Announcement, bytes, plan);
+                self.keep_early(from, id, PayloadKind::Announcement, bytes, now, plan);
                 let base = group.oldest_base();
                 // Who was put out lately is told so, and asked nothing: a question says where the group stands. Others who are
                 // no members here are asked: they may be newcomers, or follow what was outvoted here.

@@ -40,7 +40,7 @@ impl Device {
         let (name, from) = (chain.group, chain.sender);
         let planned = chain.plan_open(opening, search, |epoch| {
             if epoch > group.epoch() {
-                return Err(OpenError::CommitMissing(name));
+                return Err(OpenError::CommitMissing(name, from));
             }
             let transcript = group.transcript_at(epoch).ok_or(OpenError::EpochGone(name))?;
             // A chain that was ended must not speak on.
@@ -90,7 +90,7 @@ impl Device {
                     if attachment.content_len() > MAX_ATTACHED_ROSTER {
                         return Err(violation);
                     }
-                    self.keep_early(from, group, PayloadKind::Roster, &content.bytes, &mut plan);
+                    self.keep_early(from, group, PayloadKind::Roster, &content.bytes, now, &mut plan);
                     (group, GroupEvent::Elsewhere { name: *attachment.name() })
                 }
                 message => self.plan_roster(from, message, &content.bytes, now, &mut plan)?,
@@ -135,7 +135,7 @@ impl Device {
             if !self.may_wait(from, id, bytes) {
                 return Ok(GroupEvent::Refused);
             }
-            self.keep_early(from, id, PayloadKind::Roster, bytes, plan);
+            self.keep_early(from, id, PayloadKind::Roster, bytes, now, plan);
             return Ok(GroupEvent::Waiting);
         };
         let mut after = before.clone();
@@ -148,7 +148,7 @@ impl Device {
                 let branch = before.commits_after(0).find(|(_, kept)| kept.extends == commit.extends);
                 let base = branch.map(|(begins, _)| begins.saturating_sub(1));
                 // Strangers are told nothing. With what builds on it, it may be the better branch.
-                if before.concerns(from, base.unwrap_or(0)) && self.keep_early(from, id, PayloadKind::Roster, bytes, plan)
+                if before.concerns(from, base.unwrap_or(0)) && self.keep_early(from, id, PayloadKind::Roster, bytes, now, plan)
                     // Answered once, where the branch begins.
                     && let Some(base) = base
                 {
@@ -160,7 +160,7 @@ impl Device {
             }
             Received::Early => {
                 // Asked for once: an answer may be early too.
-                let is_new = self.keep_early(from, id, PayloadKind::Roster, bytes, plan);
+                let is_new = self.keep_early(from, id, PayloadKind::Roster, bytes, now, plan);
                 if is_new && before.member(from).is_some() {
                     self.owe(id, from, plan, |debt| debt.ask = true);
                 }
@@ -345,13 +345,14 @@ impl Device {
         group: GroupId,
         kind: PayloadKind,
         bytes: &[u8],
+        now: UnixTime,
         plan: &mut Plan,
     ) -> bool {
         if !self.may_wait(from, group, bytes) {
             return false;
         }
         let mut waiting = self.waiting.get(&from).cloned().unwrap_or_default();
-        let is_new = waiting.keep(Early { group, kind, bytes: kept(bytes) });
+        let is_new = waiting.keep(Early { group, kind, since: now, bytes: kept(bytes) });
         plan.changes.push(Change::Waiting(from, waiting));
         is_new
     }

@@ -17,8 +17,9 @@ use rand_core::CryptoRng;
 impl Device {
     // --- Prekeys -------------------------------------------------------------------------------------------------
 
-    /// Makes `count` one-time prekeys, and a signed one if it is time for one. The result goes to a directory that
-    /// nobody has to trust. Also deletes prekeys that are past their end and grace.
+    /// Makes `count` one-time prekeys, fewer if there is no room for so many, and a signed one if it is time for one. The
+    /// result goes to a directory that nobody has to trust. Also deletes prekeys that are past their end and grace, and, where
+    /// there are too many, the oldest signed one.
     ///
     /// Draws 100 bytes for each prekey: its id (4, again while 0 or in use), X25519 private key (32), KEM seed (64).
     ///
@@ -178,7 +179,8 @@ impl Device {
     // --- Upkeep --------------------------------------------------------------------------------------------------
 
     /// Deletes what has had its time: prekeys past their end and grace, sessions and chains of groups that have faded long enough, records
-    /// of introductions that nothing refers to any more. Call it once a day: nothing fades by itself. The result is the number of deletions.
+    /// of introductions that nothing refers to any more, and what has waited as long for a group that did not come. Call it once a day:
+    /// nothing fades by itself. The result is the number of deletions.
     pub fn maintain(&mut self, now: UnixTime) -> Pending<'_, usize> {
         let faded: BTreeSet<SessionId> = self
             .sessions
@@ -193,7 +195,16 @@ impl Device {
         let mut plan: Vec<Change> = faded.iter().map(|id| Change::Session(*id, None)).collect();
         plan.extend(prekeys.into_iter().map(Change::PreKey));
         plan.extend(self.faded_chains(now).map(|id| Change::Chain(id, None)));
-        let count = plan.len();
+        let mut count = plan.len();
+        for (peer, waiting) in &self.waiting {
+            let mut kept = waiting.clone();
+            kept.0.retain(|early| now <= early.since.plus(self.policy.fading));
+            let gone = waiting.0.len().saturating_sub(kept.0.len());
+            if gone > 0 {
+                count = count.saturating_add(gone);
+                plan.push(Change::Waiting(*peer, kept));
+            }
+        }
         Pending::new(self, plan, count)
     }
 }

@@ -204,7 +204,10 @@ impl Group {
     fn check(&self, commit: &RosterCommit) -> Result<Step, GroupError> {
         let present = &self.roster;
         let signer = present.members.get(&commit.signer).ok_or(GroupError::NotMember)?;
-        if commit.changes.is_empty() || commit.changes.len() > MAX_GROUP_CHANGES || present.epoch >= NEVER / 2 - 1 {
+        if commit.changes.is_empty() {
+            return Err(GroupError::NoChange);
+        }
+        if commit.changes.len() > MAX_GROUP_CHANGES || present.epoch >= NEVER / 2 - 1 {
             return Err(GroupError::TooMany);
         }
         let leaves = commit.changes == [RosterChange::Leave];

@@ -138,11 +138,12 @@ impl PreKeyStore {
         Self::default()
     }
 
-    /// Deletes prekeys past their end and grace, makes `count` one-time prekeys, and a signed one when `rotation` asks for it. Draws, for the signed prekey and then for each
-    /// one-time prekey: an id (4 bytes, again while 0 or in use), the X25519 private key (32), the KEM seed (64).
+    /// Deletes prekeys past their end and grace, makes `count` one-time prekeys, fewer where [`MAX_ONE_TIME_PREKEYS`] are held, and a
+    /// signed one when `rotation` asks for it, for which the oldest of [`MAX_SIGNED_PREKEYS`] goes. Draws, for the signed prekey and
+    /// then for each one-time prekey: an id (4 bytes, again while 0 or in use), the X25519 private key (32), the KEM seed (64).
     ///
     /// # Errors
-    /// [`PreKeyError::TooMany`]; nothing has changed.
+    /// [`PreKeyError::TooMany`] if `count` is more than may ever be held; nothing has changed.
     pub fn publish<R: CryptoRng + ?Sized>(
         &mut self,
         identity: &IdentityKeyPair,
@@ -204,11 +205,12 @@ impl PreKeyStore {
         let revoke = rotation == Rotation::Revoke;
         // What is revoked or past its end takes no room.
         let held = |private: &PreKeyPrivate| !revoke && !private.is_dead(lifetimes, now);
-        let held_signed = self.signed.values().filter(|signed| held(&signed.private)).count();
+        let held_signed = self.signed.iter().filter(|(_, signed)| held(&signed.private));
         let held_one_time = self.one_time.values().filter(|one_time| held(&one_time.private)).count();
-        if held_one_time.saturating_add(count) > MAX_ONE_TIME_PREKEYS {
+        if count > MAX_ONE_TIME_PREKEYS {
             return Err(PreKeyError::TooMany);
         }
+        let count = count.min(MAX_ONE_TIME_PREKEYS.saturating_sub(held_one_time));
         let mut changes = if revoke { self.plan_revoke() } else { self.plan_expire_prekeys(lifetimes, now) };
         let half_life = now.plus(lifetimes.signed / 2);
         let signed = match self.current() {
@@ -222,8 +224,10 @@ impl PreKeyStore {
                 current.public.clone()
             }
             current => {
-                if held_signed >= MAX_SIGNED_PREKEYS {
-                    return Err(PreKeyError::TooMany);
+                if held_signed.clone().count() >= MAX_SIGNED_PREKEYS {
+                    // Whoever fills a prekey's record brings the next one: that must not end in none.
+                    let oldest = held_signed.min_by_key(|(_, signed)| signed.generation);
+                    changes.extend(oldest.map(|(id, _)| PreKeyChange::Signed(*id, None)));
                 }
                 let generation = current.map_or(0, |(_, signed)| signed.generation.saturating_add(1));
                 let id = fresh_id(rng, |id| self.signed.contains_key(&id) || self.introductions.count(id) > 0);

@@ -208,7 +208,7 @@ fn sender_chains() -> File {
         let member = MemberChain::accept(name, &read(&first), 0);
         let Ok(parsed) = Envelope::parse(bytes) else { return "Malformed".into() };
         let result = member.plan_open(&Opening::new(&parsed), false, |epoch| {
-            if epoch == 3 { Ok(th) } else { Err(OpenError::CommitMissing(group)) }
+            if epoch == 3 { Ok(th) } else { Err(OpenError::CommitMissing(group, name)) }
         });
         result.map_or_else(|error| class(&error), |_| "opened".into())
     };

@@ -238,14 +238,16 @@ def seal_message(kind, p, header_context, body_context, hs, n, mk, header, paylo
     """header as 56 bytes, the last 12 of which are the nonce. Gives the sealed message."""
     t = tag(tag_key(hs, header_context), n)
     body = SEAL(mk, header[44:], body_context + t + header, bytes(32) + payload)
-    ad = b"\x01" + bytes([kind]) + p + header_context + t + H("BODY", body)
-    return t + SEAL(header_key(hs, header_context), t[:12], ad, header) + body
+    hb = H("BODY", body)
+    ad = b"\x01" + bytes([kind]) + p + header_context + t + hb
+    return t + SEAL(header_key(hs, header_context), hb[:12], ad, header) + body
 
 
 def open_header(kind, p, context, hs, sealed):
     t, header, body = sealed[:16], sealed[16:88], sealed[88:]
-    ad = b"\x01" + bytes([kind]) + p + context + t + H("BODY", body)
-    return OPEN(header_key(hs, context), t[:12], ad, header)
+    hb = H("BODY", body)
+    ad = b"\x01" + bytes([kind]) + p + context + t + hb
+    return OPEN(header_key(hs, context), hb[:12], ad, header)
 
 
 def open_body(context, mk, header, sealed):

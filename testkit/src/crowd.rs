@@ -260,7 +260,7 @@ impl Crowd {
                     OpenError::Unknown if self.parties[to].unknown.len() < 512 => {
                         self.parties[to].unknown.push(flying.bytes.clone());
                     }
-                    OpenError::CommitMissing(_) => {
+                    OpenError::CommitMissing(..) => {
                         let missing = &mut self.parties[to].missing;
                         if missing.len() < 512 {
                             missing.push(flying.bytes.clone());

@@ -420,7 +420,7 @@ pub fn name_of(error: OpenError) -> &'static str {
         OpenError::Diverged(_) => "diverged",
         OpenError::Violation(_) => "violation",
         OpenError::Blocked(_) => "blocked",
-        OpenError::CommitMissing(_) => "commit missing",
+        OpenError::CommitMissing(..) => "commit missing",
         OpenError::EpochGone(_) => "epoch gone",
         OpenError::RosterDiffers(..) => "roster differs",
         _ => "other",
