@@ -81,7 +81,7 @@ labels! {
     /// SHA-256: a commit's name.
     CommitId = "id of a commit",
     /// SHA-256: which of two commits for one roster goes first.
-    CommitOrder = "order of commits",
+    SignerOrder = "order of signers",
     /// SHA-256: what a sender chain's keys are bound to.
     SenderChain = "sender chain",
     /// SHA-256: a sender chain's name on the device that stores it.

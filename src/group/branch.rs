@@ -2,7 +2,9 @@
 //!
 //! A branch is as good as its most senior signer: whoever is more senior than all who signed the other one wins, wherever
 //! in the branch it signed. So nobody undoes what someone more senior has done since. Seniority is what the roster that a
-//! commit extends says of its signer: a commit has one, whatever it is compared with, so that the order is total.
+//! commit extends says of its signer, and, of those who became admins at once, a fixed hash of the signer: a commit has one,
+//! whatever it is compared with, and no two signers have the same, so that the order is total and nobody can choose a better place
+//! in it by choosing what to extend.
 
 use crate::crypto::kdf;
 use crate::error::GroupError;
@@ -10,16 +12,18 @@ use crate::group::Group;
 use crate::group::roster::{Received, Step};
 use crate::keys::{Fingerprint, UnixTime};
 use crate::labels::Label;
-use crate::wire::roster::{Member, NEVER, RosterCommit};
+use crate::wire::roster::{GroupId, Member, NEVER, RosterCommit};
 use alloc::vec::Vec;
 
-/// Where a branch stands among those that begin at one hash, the smallest first: the seniority of its most senior
-/// signer, then that of the first one, then a hash that nobody can choose, then the hash that the first commit leads to.
-pub(super) type Standing = (u64, u64, [u8; 32], [u8; 32]);
+/// Since when a signer has been an admin, and a hash that orders those of one epoch. The smallest is the most senior.
+type Seniority = (u64, [u8; 32]);
 
-/// A hash that orders signers of commits for one roster, and that none of them can choose.
-pub(super) fn tie(extends: &[u8; 32], signer: &Fingerprint) -> [u8; 32] {
-    kdf::hash(Label::CommitOrder, &[extends, signer.as_bytes()])
+/// Where a branch stands among those that begin at one hash, the smallest first: the seniority of its most senior
+/// signer, then that of the first one, then the hash that the first commit leads to.
+type Standing = (Seniority, Seniority, [u8; 32]);
+
+fn seniority(since: u64, group: &GroupId, signer: &Fingerprint) -> Seniority {
+    (since, kdf::hash(Label::SignerOrder, &[group.as_bytes(), signer.as_bytes()]))
 }
 
 impl Group {
@@ -131,12 +135,11 @@ impl Group {
 
     /// How good the branch is that this device follows from a step on.
     fn standing(&self, place: usize) -> Option<Standing> {
-        let first = &self.steps.get(place)?.commit;
-        let since = self.admin_since(place, &first.signer);
+        let begins = self.seniorities(place).next()?;
         let best = self.seniorities(place).min()?;
         let after = self.epochs.len().saturating_sub(self.steps.len()).saturating_add(place);
         let leads_to = self.epochs.get(after)?.transcript;
-        Some((best, since, tie(&first.extends, &first.signer), leads_to))
+        Some((best, begins, leads_to))
     }
 
     /// The epoch that the most senior signer's first commit after an epoch begins: whoever knows the commits up to there
@@ -147,10 +150,12 @@ impl Group {
         Some(begins)
     }
 
-    /// Of each commit from a step on, since when its signer had been an admin.
-    fn seniorities(&self, place: usize) -> impl Iterator<Item = u64> {
+    /// Of each commit from a step on, its signer's.
+    fn seniorities(&self, place: usize) -> impl Iterator<Item = Seniority> {
         let steps = self.steps.iter().enumerate().skip(place);
-        steps.map(|(at, step)| self.admin_since(at, &step.commit.signer))
+        steps.map(|(at, Step { commit, .. })| {
+            seniority(self.admin_since(at, &commit.signer), &self.id(), &commit.signer)
+        })
     }
 
     /// Since when someone was an admin in the roster before a step, [`NEVER`] if it was none.
@@ -184,10 +189,10 @@ impl Group {
             return None;
         }
         let began = self.first_epoch();
-        let since = |name: &Fingerprint| match self.admin_since(0, name) {
+        let of = |name: &Fingerprint| match self.admin_since(0, name) {
             // An admin by the welcome's commit was none before it.
-            since if since < began => since,
-            _ => NEVER,
+            since if since < began => seniority(since, &self.id(), name),
+            _ => seniority(NEVER, &self.id(), name),
         };
         // Who was in before, and was not touched, is the same in both.
         let agrees = other.roster.members.iter().all(|(name, theirs)| {
@@ -199,12 +204,11 @@ impl Group {
         if !agrees {
             return Some(Rival::Forged);
         }
-        let first = since(&mine.signer);
-        let best = self.seniorities(0).min().unwrap_or(NEVER).min(first);
-        let standing = (best, first, tie(&mine.extends, &mine.signer), self.epochs.front()?.transcript);
-        let their_since = since(&theirs.signer);
-        let tie = tie(&theirs.extends, &theirs.signer);
-        let better = (their_since, their_since, tie, other.transcript()) < standing;
+        let first = of(&mine.signer);
+        let best = self.seniorities(0).fold(first, Seniority::min);
+        let standing: Standing = (best, first, self.epochs.front()?.transcript);
+        let their = of(&theirs.signer);
+        let better = (their, their, other.transcript()) < standing;
         Some(if better { Rival::Better } else { Rival::Worse })
     }
 }

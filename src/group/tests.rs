@@ -384,6 +384,24 @@ fn equals_can_not_choose_who_wins() {
     }
     assert!(matches!(outcomes[0], Received::Superseded(1) | Received::Outvoted));
     assert!(outcomes.iter().all(|outcome| *outcome == outcomes[0]), "{outcomes:?}");
+
+    // Nor by where they begin: commits by Dave, whom both outrank, then one removes the other, who goes back to one of them.
+    group.commit(&alice, &[RosterChange::SetRole(dave.fingerprint(), Role::Admin)], NOW).unwrap();
+    let mut points = Vec::from([group.clone()]);
+    for i in 1..=6 {
+        group.commit(&dave, &[policy(200 + i)], NOW).unwrap();
+        points.push(group.clone());
+    }
+    let (senior, junior) = if outcomes[0] == Received::Outvoted { (&bob, &carol) } else { (&carol, &bob) };
+    for (remover, removed, sticks) in [(senior, junior, true), (junior, senior, false)] {
+        let mut after = group.clone();
+        after.commit(remover, &[RosterChange::Remove(removed.fingerprint())], NOW).unwrap();
+        for point in &points {
+            let undoing = point.clone().commit(removed, &[policy(300)], NOW).unwrap().commit;
+            let received = after.clone().receive(&undoing, &[], NOW).unwrap();
+            assert_eq!(received == Received::Outvoted, sticks, "{received:?}");
+        }
+    }
 }
 
 /// The end of a better branch comes last, with all of it that came before: it is followed, and said so.

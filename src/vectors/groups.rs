@@ -77,7 +77,7 @@ fn rosters() -> File {
             "commit": &commit.encode(), "commit_message": &made.commit,
             "signed_message": &commit.signed_message(&group.id()),
             "commit_id": &commit.id(),
-            "tie": &kdf::hash(Label::CommitOrder, &[&extends, names[signer].as_bytes()]),
+            "signer_order": &kdf::hash(Label::SignerOrder, &[group.id().as_bytes(), names[signer].as_bytes()]),
             "ends_chains": commit.ends_chains(),
             "welcome_message": &made.welcome,
             "state": state(&group),

@@ -449,7 +449,7 @@ class Device:
             better = False
             if old.welcome and old.welcome.extends == commit.extends:
                 # The roster where they part is not known: the new one's serves.
-                better = g.branch_rank(roster, [commit], th) < g.branch_rank(roster, [old.welcome], old.before_th)
+                better = g.branch_rank([(roster, commit)], th) < g.branch_rank([(roster, old.welcome)], old.before_th)
             elif roster.epoch >= old.roster.epoch and not old.steps:
                 better = True
             need(better, "welcome")
@@ -484,18 +484,19 @@ class Device:
         outcome = "waiting"
         for i, step in enumerate(group.steps):
             for first in [c for c in held if c.extends == step.th_before]:
-                roster, th, branch, first_th = step.before, step.th_before, [], None
+                roster, th, branch, extended, first_th = step.before, step.th_before, [], [], None
                 nexts = [first]
                 while nexts:
                     c = nexts[0]
+                    extended.append(roster)
                     roster, _ = g.apply_commit(roster, c)
                     th = g.next_hash(c.bytes, roster)
                     first_th = first_th or th
                     branch.append(c)
                     nexts = [c for c in held if c.extends == th]
                 after = group.steps[i + 1].th_before if i + 1 < len(group.steps) else group.th
-                ours = g.branch_rank(step.before, [x.commit for x in group.steps[i:]], after)
-                theirs = g.branch_rank(step.before, branch, first_th)
+                ours = g.branch_rank([(x.before, x.commit) for x in group.steps[i:]], after)
+                theirs = g.branch_rank(list(zip(extended, branch)), first_th)
                 if theirs < ours:
                     self._switch(group, i, branch)
                     group.waiting[fp] = [c for c in held if c not in branch]

@@ -119,9 +119,6 @@ class Commit:
     def id(self):
         return H("CID", self.bytes)
 
-    def order(self):
-        return H("ORDER", self.extends + self.signer)
-
 
 def make_commit(identity, group, extends, changes):
     before = extends + identity.fingerprint + u32(len(changes)) + b"".join(write_change(c) for c in changes)
@@ -217,12 +214,14 @@ def read_welcome(r, own, sender):
 # 9.2 Concurrent commits
 
 
-def branch_rank(parting, commits, first_hash_after):
-    """The smaller is better. parting: the roster where the branches part."""
-    first = commits[0]
-    return (
-        min(parting.since(c.signer) for c in commits), parting.since(first.signer), first.order(), first_hash_after,
-    )
+def signer_order(group, signer):
+    return H("ORDER", group + signer)
+
+
+def branch_rank(commits, first_hash_after):
+    """The smaller is better. commits: (roster that it extends, commit) each."""
+    ranks = [(roster.since(c.signer), signer_order(roster.group, c.signer)) for roster, c in commits]
+    return min(ranks), ranks[0], first_hash_after
 
 
 def commits_wanted(group, epoch, hashes):

@@ -30,7 +30,7 @@ _TEXTS = {
     "BODY": "body", "ROOT": "root step", "CHAIN": "chain step", "HK": "header key", "TK": "tag key",
     "KOFF": "kem offer id", "KANS": "kem answer id", "KSEC": "kem secret", "REC": "record key",
     "GTH0": "group start", "GTH": "group transcript", "ROSTER": "roster",
-    "COMMIT": "commit to a roster", "CID": "id of a commit", "ORDER": "order of commits",
+    "COMMIT": "commit to a roster", "CID": "id of a commit", "ORDER": "order of signers",
     "ICERT": "issuer certificate", "SCERT": "sender certificate", "KID": "issuer key id", "CERTID": "certificate id",
     "BOX": "mailbox", "ATT": "attachment", "SAFETY": "safety number", "DIGITS": "digits of a safety number",
     "SASC": "comparison commitment", "SAST": "comparison transcript", "SASCODE": "comparison code", "VAULT": "vault", "MAN": "manifest",

@@ -16,7 +16,7 @@ from primitives import (
 )
 
 # Names of labels there that are not words of the label itself
-ALIASES = {"signed pre key": "SPK", "one time pre key": "OPK", "roster commit": "COMMIT", "commit id": "CID", "commit order": "ORDER",
+ALIASES = {"signed pre key": "SPK", "one time pre key": "OPK", "roster commit": "COMMIT", "commit id": "CID", "signer order": "ORDER",
            "safety digits": "DIGITS", "sas commitment": "SASC", "sas transcript": "SAST", "sas code": "SASCODE",
            "sender chain id": "SCID", "manifest part": "PART"}
 
@@ -347,7 +347,8 @@ class Checker:
                 roster, ends = g.apply_commit(roster, commit)
                 th = g.next_hash(commit.bytes, roster)
                 self.fields(
-                    c, commit=made.bytes, commit_message=b"\x01" + group + made.bytes, commit_id=commit.id(), tie=commit.order(),
+                    c, commit=made.bytes, commit_message=b"\x01" + group + made.bytes, commit_id=commit.id(),
+                    signer_order=g.signer_order(group, commit.signer),
                     signed_message=L("COMMIT") + group + commit.bytes[:-64], ends_chains=int(ends),
                     welcome_message=b"\x02" + commit.bytes + roster.write(),
                 )
