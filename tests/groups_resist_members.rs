@@ -105,24 +105,53 @@ fn strangers_block_no_welcome() {
     let welcomes = take(&mut crowd);
     let (ciphertext, now) = (crowd.attached[0].clone(), crowd.now);
     let name = sceau::attachment::name(&ciphertext);
-    for group in [*crowd.group().as_bytes(), [9; 32]] {
-        let content = [&[3][..], &group, &[0; 32], &17_000_u64.to_be_bytes(), &name].concat();
-        let bad = raw(&mut crowd, COUNT - 1, 1, &content);
+    let group = crowd.group();
+    // The last two name other ciphertexts too.
+    let names =
+        [(COUNT - 1, group, name), (COUNT - 1, GroupId::from_bytes([9; 32]), name), (COUNT - 1, group, [8; 32])];
+    for (stranger, group, name) in names.into_iter().chain([(3, group, [7; 32])]) {
+        let content = [&[3][..], group.as_bytes(), &[0; 32], &17_000_u64.to_be_bytes(), &name].concat();
+        let bad = raw(&mut crowd, stranger, 1, &content);
         done(crowd.parties[1].device.open(&bad.bytes, now).unwrap());
     }
-    let welcome = welcomes.iter().find(|flying| flying.to == 1).unwrap();
-    done(crowd.parties[1].device.open(&welcome.bytes, now).unwrap());
-    done(crowd.parties[1].device.take_attached(&ciphertext, now).unwrap());
-    assert!(crowd.parties[1].device.group(crowd.group()).unwrap().member);
-    // What is left of it is fetched once more, and then never again.
-    let device = &mut crowd.parties[1].device;
-    while device.wanted().next().is_some() {
-        assert_eq!(device.wanted().next(), Some(name));
-        let left = device.wanted().count();
-        let opened = done(device.take_attached(&ciphertext, now).unwrap());
-        let violation = matches!(opened.event, sceau::Event::Group { what: GroupEvent::Violation, .. });
-        assert!(violation && device.wanted().count() < left);
+    // The founder's chain, and another newcomer's, come before the welcome and wait for it.
+    let (one, to_two) = (crowd.name(1), welcomes.iter().find(|flying| flying.to == 2).unwrap());
+    done(crowd.parties[2].device.open(&to_two.bytes, now).unwrap());
+    done(crowd.parties[2].device.take_attached(&ciphertext, now).unwrap());
+    crowd.introduce(2, one);
+    for party in [0, 2] {
+        let ready = done(crowd.parties[party].device.prepare_group(group, now, &mut crowd.rng).unwrap());
+        let chain = ready.deliveries.into_iter().find(|delivery| delivery.to == one).unwrap();
+        let opened = done(crowd.parties[1].device.open(&chain.envelope, now).unwrap());
+        assert!(matches!(opened.event, sceau::Event::Group { what: GroupEvent::Waiting, .. }), "{:?}", opened.event);
     }
+    let welcome = welcomes.iter().find(|flying| flying.to == 1).unwrap();
+    let device = &mut crowd.parties[1].device;
+    let waiting = |device: &sceau::Device| {
+        let records = sceau_testkit::Disk::of(device);
+        records.records().keys().filter(|key| key.as_bytes()[0] == 13).count()
+    };
+    done(device.open(&welcome.bytes, now).unwrap());
+    assert_eq!(waiting(device), 4);
+    done(device.take_attached(&ciphertext, now).unwrap());
+    let status = device.group(group).unwrap();
+    assert!(status.member && status.chains == 2);
+    assert_eq!(waiting(device), 2, "the strangers'");
+    // What is left of it is fetched once more, and then never again; other names that they gave stay.
+    let mut wanted: Vec<_> = device.wanted().collect();
+    wanted.sort_unstable();
+    let mut expected = [[7; 32], [8; 32], name, name];
+    expected.sort_unstable();
+    assert_eq!(wanted, expected);
+    let pending = device.take_attached(&ciphertext, now).unwrap();
+    let mut records = 0;
+    let Ok(opened) = pending.commit(|changes| {
+        records = changes.len();
+        Ok::<_, std::convert::Infallible>(())
+    });
+    assert!(matches!(opened.event, sceau::Event::Group { what: GroupEvent::Violation, .. }));
+    assert_eq!(records, 1, "one peer's");
+    assert!(device.wanted().all(|wanted| wanted != name) && device.wanted().count() == 2);
 }
 
 /// Someone who makes another an admin of many groups uses up its own quota, not the other's.
@@ -376,6 +405,60 @@ fn who_is_out_is_asked_nothing() {
     assert!(told.iter().all(commits), "{told:?}");
     let roster = crowd.parties[3].device.group(crowd.group()).unwrap().roster;
     assert_eq!(roster.epoch(), before + 1);
+}
+
+/// A chain under an epoch from before one's own welcome is refused, and nothing of it is kept or owed.
+#[test]
+fn chains_from_before_the_welcome_are_refused() {
+    let mut crowd = group("m-", 14);
+    for i in 1..=3 {
+        crowd.commit(0, &[policy(i)]).unwrap();
+    }
+    let two = crowd.name(2);
+    crowd.commit(0, &[GroupChange::Add(two, Role::Member)]).unwrap();
+    crowd.flush();
+    let mut content = crowd.group().as_bytes().to_vec();
+    content.extend(1_u64.to_be_bytes());
+    content.extend([7; 32 * 3]);
+    content.extend([0; 4]);
+    content.extend([7; 32]);
+    crowd.introduce(1, two);
+    let Party { device, .. } = &mut crowd.parties[1];
+    let announced = done(device.seal_raw(two, 3, &content, crowd.now, &mut crowd.rng).unwrap());
+    let group = crowd.group();
+    let device = &mut crowd.parties[2].device;
+    let owed = device.group(group).unwrap().owed;
+    let opened = done(device.open(&announced, crowd.now).unwrap());
+    assert!(matches!(opened.event, sceau::Event::Group { what: GroupEvent::Refused, .. }), "{:?}", opened.event);
+    assert_eq!(device.group(group).unwrap().owed, owed);
+    assert!(!sceau_testkit::Disk::of(device).records().keys().any(|key| key.as_bytes()[0] == 13));
+}
+
+/// Someone who is out announces a chain under a hash that is known: who was put out lately is told so, a stranger nothing.
+#[test]
+fn who_is_out_is_told_so_and_strangers_nothing() {
+    let announcement = |group: GroupId, epoch: u64, transcript: [u8; 32]| {
+        let mut content = group.as_bytes().to_vec();
+        content.extend(epoch.to_be_bytes());
+        content.extend(transcript);
+        content.extend([7; 32 * 2]);
+        content.extend([0; 4]);
+        content.extend([7; 32]);
+        content
+    };
+    let (crowd, before) = after_a_claim(15, 3, announcement);
+    let roster = crowd.parties[3].device.group(crowd.group()).unwrap().roster;
+    assert_eq!(roster.epoch(), before + 1);
+
+    let mut crowd = group("m-", 16);
+    let founder = crowd.name(0);
+    crowd.introduce(2, founder);
+    let status = crowd.parties[0].device.group(crowd.group()).unwrap();
+    let content = announcement(crowd.group(), status.roster.epoch(), status.roster.transcript());
+    let announced = done(crowd.parties[2].device.seal_raw(founder, 3, &content, crowd.now, &mut crowd.rng).unwrap());
+    let opened = done(crowd.parties[0].device.open(&announced, crowd.now).unwrap());
+    assert!(matches!(opened.event, sceau::Event::Group { what: GroupEvent::Refused, .. }), "{:?}", opened.event);
+    assert_eq!(crowd.parties[0].device.group(crowd.group()).unwrap().owed, status.owed);
 }
 
 /// Anyone who names the group is owed an answer, but only so many at a time, and members always.

@@ -10,7 +10,7 @@
 )]
 
 use sceau::device::{Delivery, Event, GroupChange, GroupEvent};
-use sceau::error::OpenError;
+use sceau::error::{GroupError, OpenError, SealError};
 use sceau::group::{GroupId, GroupPolicy, Role};
 use sceau::{Device, Fingerprint};
 use sceau_testkit::Disk;
@@ -135,6 +135,43 @@ fn lost_announcement_is_made_again_on_demand_and_on_a_new_introduction() {
     let opened = done(circle.devices[1].open(&hello, NOW).unwrap());
     assert!(opened.notices.contains(&sceau::Notice::GroupOwed(circle.group)));
     assert_eq!((before, owed(&circle, 1)), (0, 1), "and so does who is met anew");
+}
+
+/// The first message of whoever introduces itself anew may be a chain: it is answered, and this device's chains are owed, of
+/// this group and of others.
+#[test]
+fn introduction_with_a_chain_is_answered_with_all_chains() {
+    let mut circle = Circle::new(2, 8);
+    let (one, first) = (circle.name(1), circle.group);
+    let second = done(circle.devices[0].create_group(GroupPolicy::default(), &mut circle.rng).unwrap());
+    let adds = [GroupChange::Add(one, Role::Member)];
+    let committed = done(circle.devices[0].commit_group(second, &adds, NOW, &mut circle.rng).unwrap());
+    circle.deliver(committed.deliveries);
+    for group in [first, second] {
+        circle.group = group;
+        for device in [1, 0, 1] {
+            circle.prepare(device);
+        }
+        let owed = done(circle.devices[0].seal_group_owed(group, NOW, &mut circle.rng).unwrap());
+        circle.deliver(owed.deliveries);
+    }
+    let owed = |circle: &Circle| [first, second].map(|group| circle.devices[1].group(group).unwrap().owed);
+    assert_eq!(owed(&circle), [0, 0]);
+
+    done(circle.devices[0].renew_chains());
+    let bundle = done(circle.devices[1].publish_prekeys(1, NOW, &mut circle.rng).unwrap()).take_bundle();
+    done(circle.devices[0].renew(one, &bundle, NOW, &mut circle.rng).unwrap());
+    circle.group = first;
+    assert_eq!(circle.prepare(0), 1);
+    assert_eq!(owed(&circle), [1, 1]);
+    let mut said = Vec::new();
+    for _ in 0..3 {
+        let owed = done(circle.devices[1].seal_group_owed(first, NOW, &mut circle.rng).unwrap());
+        said.extend(circle.deliver(owed.deliveries));
+    }
+    let received = |event: &Event| matches!(event, Event::Group { what: GroupEvent::ChainReceived, .. });
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said.iter().any(received), "{said:?}");
 }
 
 /// Gives what was chosen: a group's id is all that is drawn when it is made.
@@ -268,4 +305,45 @@ fn what_waits_in_vain_is_forgotten() {
     assert_eq!(done(device.maintain(end.plus(1))), 1);
     assert!(!waits(device));
     assert_eq!(Disk::of(&Disk::of(device).restore()), Disk::of(device));
+}
+
+/// A chain that was replaced, or ended by a commit, is received on for two weeks.
+#[test]
+fn chains_fade_when_they_were_replaced_or_ended() {
+    let (last, over) = (NOW.plus(14 * 86_400), NOW.plus(14 * 86_400 + 1));
+    let chains = |circle: &mut Circle, at| {
+        let device = &mut circle.devices[1];
+        done(device.maintain(at));
+        device.group(circle.group).unwrap().chains
+    };
+    let mut circle = Circle::new(3, 9);
+    assert_eq!(chains(&mut circle, over), 1, "it goes on");
+    done(circle.devices[0].renew_chains());
+    circle.prepare(0);
+    assert_eq!(chains(&mut circle, last), 2);
+    assert_eq!(chains(&mut circle, over), 1, "the one that was replaced is gone");
+
+    let two = circle.name(2);
+    for change in [GroupChange::Add(two, Role::Member), GroupChange::Remove(two)] {
+        let committed = done(circle.devices[0].commit_group(circle.group, &[change], NOW, &mut circle.rng).unwrap());
+        let to_one = committed.deliveries.into_iter().filter(|delivery| delivery.to != two).collect();
+        circle.deliver(to_one);
+    }
+    assert_eq!(chains(&mut circle, last), 1);
+    assert_eq!(chains(&mut circle, over), 0, "the one that was ended is gone");
+}
+
+/// What is asked for in vain is said by its name.
+#[test]
+fn who_is_in_is_not_added_oneself_included() {
+    let mut circle = Circle::new(2, 10);
+    let (zero, one) = (circle.name(0), circle.name(1));
+    let mut commit = |changes: &[GroupChange]| {
+        circle.devices[0].commit_group(circle.group, changes, NOW, &mut circle.rng).map(drop).unwrap_err()
+    };
+    assert_eq!(commit(&[GroupChange::Add(zero, Role::Member)]), GroupError::AlreadyMember);
+    assert_eq!(commit(&[GroupChange::Add(one, Role::Member)]), GroupError::AlreadyMember);
+    assert_eq!(commit(&[]), GroupError::NoChange);
+    let stranger = Fingerprint::from_bytes([7; 32]);
+    assert_eq!(commit(&[GroupChange::Add(stranger, Role::Member)]), GroupError::Seal(SealError::UnknownPeer));
 }

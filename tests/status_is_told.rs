@@ -125,3 +125,13 @@ fn members_of_a_group() {
         assert_eq!((status.verified, status.certificate), (verified, CertificateState::None));
     }
 }
+
+#[test]
+fn policy_is_the_one_that_was_set() {
+    let mut talk = Talk::new(9);
+    assert_eq!(talk.alice.policy().low_water, Policy::default().low_water);
+    let mut policy = Policy::default();
+    policy.low_water = 77;
+    talk.alice.set_policy(policy);
+    assert_eq!(talk.alice.policy().low_water, 77);
+}

@@ -114,13 +114,14 @@ impl Ratchet {
 
     /// Checks what binds skipped keys to lines and fills the windows.
     pub(crate) fn finish_restore(&mut self) -> Result<(), DecodeError> {
-        let next = self.line_number(self.lines.len().saturating_sub(1));
+        // In the next chain nothing was received, and so nothing skipped.
+        let newest = self.line_number(self.lines.len().saturating_sub(2));
         let consistent = self.skipped.all(|chain, entry, keys| {
             let line = chain
                 .checked_sub(self.first_line)
                 .and_then(|index| usize::try_from(index).ok())
                 .and_then(|index| self.lines.get(index));
-            chain < next
+            chain <= newest
                 && line.is_none_or(|line| {
                     entry.n < line.next && aead::equal(line.keys.secret().expose(), keys.secret().expose())
                 })

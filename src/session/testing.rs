@@ -4,7 +4,7 @@ use crate::error::OpenError;
 use crate::message::Outbound;
 use crate::padding::Padding;
 use crate::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
-use crate::ratchet::Outgoing;
+use crate::ratchet::{Outgoing, Ratchet};
 use crate::session::{Accepted, Session};
 use crate::{Envelope, Fingerprint, IdentityKeyPair, UnixTime};
 use alloc::vec::Vec;
@@ -51,6 +51,10 @@ impl Pair {
     pub(crate) fn from_alice(&mut self) -> Vec<u8> {
         self.alice.seal(b"text", Padding::default(), &mut self.rng).unwrap()
     }
+}
+
+pub(crate) fn ratchet_of(session: &Session) -> &Ratchet {
+    &session.ratchet
 }
 
 /// A message as a peer that breaks the protocol could make it: what its header says is changed before it is sealed.
