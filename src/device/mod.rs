@@ -15,6 +15,8 @@ mod group_debts;
 mod group_open;
 mod group_questions;
 mod group_records;
+#[cfg(test)]
+mod group_tests;
 mod index;
 mod mailbox;
 mod manage;
