@@ -9,11 +9,12 @@
     reason = "a test is to fail loudly"
 )]
 
-use sceau::device::{GroupChange, GroupEvent};
-use sceau::error::GroupError;
+use sceau::device::{Event, GroupChange, GroupEvent, Search};
+use sceau::error::{GroupError, OpenError};
 use sceau::group::{GroupPolicy, Role};
 use sceau_testkit::crowd::Flying;
 use sceau_testkit::crowd::Party;
+use sceau_testkit::talk::done;
 use sceau_testkit::{Crowd, Disk};
 
 fn assert_clean(crowd: &Crowd) {
@@ -52,6 +53,7 @@ fn removed_member_reads_nothing_more_and_newcomer_nothing_before() {
     crowd.commit(0, &adds).unwrap();
     crowd.flush();
     let early = crowd.say(1, b"early").unwrap();
+    let early_envelope = crowd.queue.iter().find(|flying| flying.to == 4).unwrap().bytes.clone();
     crowd.flush();
     assert_eq!(read_by(&crowd, early), [0, 2, 3]);
     let newcomer = crowd.name(4);
@@ -63,7 +65,18 @@ fn removed_member_reads_nothing_more_and_newcomer_nothing_before() {
     crowd.flush();
     assert_eq!(read_by(&crowd, number), [0, 2, 3, 4]);
     assert!(!crowd.parties[4].read.contains(&early));
+    let (group, now) = (crowd.group(), crowd.now);
+    assert!(crowd.parties[0].device.group(group).unwrap().chains > 0);
+    let searched = crowd.parties[4].device.search(&early_envelope, Search::Group(group), now);
+    assert_eq!(searched.err(), Some(OpenError::EpochGone(group)), "it may know where the chain has been");
     let removed = crowd.name(3);
+    crowd.say(1, b"held back").unwrap();
+    let held_back = crowd.queue.iter().find(|flying| flying.to == 3).unwrap().bytes.clone();
+    crowd.queue.retain(|flying| flying.to != 3);
+    crowd.flush();
+    // It keeps all that it has, and is not so kind as to wipe it when it is told.
+    let kept = crowd.parties[3].disk.clone();
+    assert!(matches!(done(kept.restore().open(&held_back, now).unwrap()).event, Event::GroupMessage { .. }));
     crowd.commit(0, &[GroupChange::Remove(removed)]).unwrap();
     crowd.flush();
     for party in [0, 1, 2, 4] {
@@ -71,6 +84,13 @@ fn removed_member_reads_nothing_more_and_newcomer_nothing_before() {
         let copies: Vec<Vec<u8>> = crowd.queue.iter().map(|flying| flying.bytes.clone()).collect();
         // The relay gives the removed member everything.
         for bytes in copies {
+            let mut hoarder = kept.restore();
+            for search in [Search::Group(group), Search::UpTo(8)] {
+                match hoarder.search(&bytes, search, now).map(|pending| done(pending).event) {
+                    Ok(Event::GroupMessage { .. }) => panic!("what {party} wrote was read"),
+                    Ok(_) | Err(_) => {}
+                }
+            }
             crowd.queue.push(Flying { to: 3, bytes, intact: true });
         }
         crowd.flush();

@@ -407,6 +407,25 @@ fn who_is_out_is_asked_nothing() {
     assert_eq!(roster.epoch(), before + 1);
 }
 
+/// Of a group that a device does not know, little waits at a time.
+#[test]
+fn long_commits_of_unknown_groups_do_not_wait() {
+    let mut crowd = group("-", 17);
+    let people: Vec<_> = (0..63).map(|_| IdentityKeyPair::generate(&mut crowd.rng)).collect();
+    let mut device = |count: usize| {
+        let adds: Vec<_> =
+            people[1..count].iter().map(|person| RosterChange::Add(*person.public(), Role::Member)).collect();
+        let mut elsewhere = Group::create(&people[0], GroupPolicy::default(), &mut crowd.rng).unwrap();
+        let commit = elsewhere.commit(&people[0], &adds, UnixTime(1)).unwrap().commit;
+        let flying = raw(&mut crowd, 1, 0, &commit);
+        let opened = done(crowd.parties[0].device.open(&flying.bytes, crowd.now).unwrap());
+        let sceau::Event::Group { what, .. } = opened.event else { panic!("{:?}", opened.event) };
+        (commit.len() > 4_096, what)
+    };
+    assert_eq!(device(60), (false, GroupEvent::Waiting));
+    assert_eq!(device(63), (true, GroupEvent::Refused));
+}
+
 /// A chain under an epoch from before one's own welcome is refused, and nothing of it is kept or owed.
 #[test]
 fn chains_from_before_the_welcome_are_refused() {

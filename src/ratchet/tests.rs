@@ -5,10 +5,13 @@ use crate::error::OpenError;
 use crate::limits::{MAX_CHAIN_LEN, MAX_JUMP};
 use crate::message::Opening;
 use crate::padding::Padding;
+use crate::ratchet::chain::kdf_ck;
+use crate::ratchet::state::Sending;
 use crate::ratchet::{Ratchet, ReceiveError, TagSink, TagSource, check_jump};
-use crate::session::testing::{Pair, forge, forge_with, ratchet_of};
+use crate::session::testing::{Pair, forge, forge_with, ratchet_of, ratchet_of_mut};
 use crate::session::{Content, Session};
 use crate::wire::payload::PayloadKind;
+use crate::wire::sealed::{HEADER_LEN, Header};
 use crate::{Envelope, Tag};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -359,4 +362,74 @@ fn images_with_skipped_keys_elsewhere_are_refused() {
     let mut changed = image.to_vec();
     changed[at - 1] ^= 1;
     assert!(Session::from_state(&changed, own).is_err(), "another header secret");
+}
+
+/// A peer that begins a second chain before its first was answered: there is no key pair here for that.
+#[test]
+fn chain_that_nobody_has_answered_has_no_successor() {
+    let mut pair = Pair::answered();
+    let first = pair.from_alice();
+    pair.bob.open(&Envelope::parse(&first).unwrap()).unwrap();
+    ratchet_of_mut(&mut pair.alice).sending = Sending::Idle { previous_chain_len: 1 };
+    let second = pair.from_alice();
+    let before = pair.bob.to_state().expose().to_vec();
+    let result = pair.bob.open(&Envelope::parse(&second).unwrap());
+    assert_eq!(result.map(|opened| opened.content), Err(OpenError::Diverged(pair.names[0])));
+    assert_eq!(pair.bob.to_state().expose(), before);
+}
+
+/// Whether any 32 bytes of a stolen state are a message's key, or a chain key a few steps before it.
+fn state_opens(state: &[u8], context: &[u8; 32], (envelope, header): &(Vec<u8>, [u8; HEADER_LEN])) -> bool {
+    let envelope = Envelope::parse(envelope).unwrap();
+    let opening = Opening::new(&envelope);
+    let nonce = crate::codec::Reader::whole(header, Header::read).unwrap().nonce;
+    let opens = |key: &[u8; 32]| opening.body(key, context, header, &nonce).is_some();
+    state.windows(32).any(|window| {
+        let mut key: [u8; 32] = window.try_into().unwrap();
+        opens(&key)
+            || (0..4).any(|_| {
+                let step = kdf_ck(&key);
+                key.copy_from_slice(&*step.chain_key);
+                opens(&step.message_key)
+            })
+    })
+}
+
+/// Whoever steals a state has no key of what was opened before, and those of what was skipped or is to come.
+#[test]
+fn stolen_state_opens_nothing_of_the_past() {
+    let mut pair = Pair::answered();
+    let context = ratchet_of(&pair.bob).context;
+    let header_of = |bob: &Session, bytes: &[u8]| {
+        let envelope = Envelope::parse(bytes).unwrap();
+        let opening = Opening::new(&envelope);
+        let mut lines = ratchet_of(bob).lines.iter();
+        (bytes.to_vec(), lines.find_map(|line| opening.header(line.keys.header_key(), &context)).unwrap())
+    };
+    let (mut past, mut skipped) = (Vec::new(), Vec::new());
+    for turn in 0..4 {
+        for n in 0..4 {
+            let bytes = pair.from_alice();
+            let seen = header_of(&pair.bob, &bytes);
+            if turn == 3 && n == 1 {
+                skipped.push(seen);
+            } else {
+                pair.bob.open(&Envelope::parse(&bytes).unwrap()).unwrap();
+                past.push(seen);
+            }
+        }
+        if turn < 3 {
+            let answer = pair.bob.seal(b"answer", Padding::default(), &mut pair.rng).unwrap();
+            pair.alice.open(&Envelope::parse(&answer).unwrap()).unwrap();
+        }
+    }
+    let next = pair.from_alice();
+    let next = header_of(&pair.bob, &next);
+    let state = pair.bob.to_state();
+    let stolen = state.expose();
+    assert!(state_opens(stolen, &context, &next) && state_opens(stolen, &context, &skipped[0]));
+    assert_eq!(past.len(), 15);
+    for (number, message) in past.iter().enumerate() {
+        assert!(!state_opens(stolen, &context, message), "{number}");
+    }
 }

@@ -57,6 +57,10 @@ pub(crate) fn ratchet_of(session: &Session) -> &Ratchet {
     &session.ratchet
 }
 
+pub(crate) fn ratchet_of_mut(session: &mut Session) -> &mut Ratchet {
+    &mut session.ratchet
+}
+
 /// A message as a peer that breaks the protocol could make it: what its header says is changed before it is sealed.
 pub(crate) fn forge(session: &mut Session, rng: &mut ChaCha20Rng, change: impl FnOnce(&mut Outgoing)) -> Vec<u8> {
     forge_with(session, rng, &[0], change)

@@ -170,6 +170,25 @@ mod tests {
     use super::*;
     use alloc::vec;
 
+    /// zeros, kind, length, content, no fragments, signature, zeros: nothing else is a payload of a group.
+    #[test]
+    fn group_payloads_have_one_form() {
+        let good = [&[0; 32][..], &[1, 0, 0, 0, 2], b"hi", &[0], &[7; SIGNATURE_LEN], &[0; 9]].concat();
+        let payload = GroupPayload::decode(&good).unwrap();
+        assert_eq!((payload.signed, payload.signature), (&good[32..40], &[7; SIGNATURE_LEN]));
+        for place in (0..32).chain([36, 39]).chain(good.len() - 9..good.len()) {
+            let mut other = good.clone();
+            other[place] ^= 1;
+            assert!(GroupPayload::decode(&other).is_err(), "{place}");
+        }
+        for kind in [0, 2, 3, 4, 5, 7] {
+            let mut other = good.clone();
+            other[32] = kind;
+            assert!(GroupPayload::decode(&other).is_err(), "kind {kind}");
+        }
+        assert!(GroupPayload::decode(&good[..good.len() - 10]).is_err());
+    }
+
     #[test]
     fn content_is_written_up_to_the_room_for_the_mac() {
         let mut body = vec![0; CONTENT_OFFSET + 7 + MAC_LEN];

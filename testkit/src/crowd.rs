@@ -186,9 +186,9 @@ impl Crowd {
         let Ok(sealed) = pending.commit(|changes| disk.apply(changes));
         let roster = device.group(group).expect("it has just sealed").roster;
         let members: BTreeSet<Fingerprint> = roster.members().map(|(name, _)| name).collect();
-        let me = device.fingerprint();
-        for member in members.iter().filter(|member| **member != me) {
-            self.post(self.names[member], sealed.envelope.clone());
+        // The relay gives it to everybody, also to those who are out.
+        for to in (0..self.parties.len()).filter(|to| *to != party) {
+            self.post(to, sealed.envelope.clone());
         }
         let (epoch, transcript) = (roster.epoch(), roster.transcript());
         self.sealed.push(Sealed { from: party, epoch, transcript, members, content });
