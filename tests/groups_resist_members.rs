@@ -10,6 +10,7 @@
 )]
 
 use sceau::device::{GroupChange, GroupEvent};
+use sceau::error::OpenError;
 use sceau::group::{Group, GroupPolicy, Received, Role, RosterChange};
 use sceau::{GroupId, IdentityKeyPair, Record, UnixTime};
 use sceau_testkit::Crowd;
@@ -500,4 +501,61 @@ fn strangers_are_owed_little_at_a_time() {
     let paid = done(crowd.parties[0].device.seal_group_owed(group, crowd.now, &mut crowd.rng).unwrap());
     assert_eq!(paid.deliveries.len(), 64 + 1);
     assert!(paid.deliveries.iter().any(|delivery| delivery.to == member));
+}
+
+/// Only a roster that could be one is fetched.
+#[test]
+fn named_ciphertexts_are_bounded() {
+    let mut crowd = group("m", 18);
+    let group = crowd.group();
+    let one = crowd.name(1);
+    for (len, good) in [(1_u64 << 20, true), ((1 << 20) + 1, false), (2 << 20, false)] {
+        let content = [&[3][..], group.as_bytes(), &[0; 32], &len.to_be_bytes(), &[7; 32]].concat();
+        let named = raw(&mut crowd, 1, 0, &content);
+        let opened = crowd.parties[0].device.open(&named.bytes, crowd.now).map(drop);
+        assert_eq!(opened.err(), (!good).then_some(OpenError::Violation(one)), "{len}");
+    }
+}
+
+/// A commit of long ago that is not the one that was followed there: from a member it is a fork, from anyone else nothing.
+#[test]
+fn forks_of_long_ago_are_a_members_word() {
+    let mut crowd = group("m-", 19);
+    let old = crowd.parties[0].device.group(crowd.group()).unwrap().roster.transcript();
+    for i in 1..=12 {
+        crowd.commit(0, &[policy(i)]).unwrap();
+        crowd.flush();
+    }
+    let member = crowd.name(1);
+    let content = [&[1][..], crowd.group().as_bytes(), &old, member.as_bytes(), &[0, 0, 0, 1, 4], &[0; 64]].concat();
+    for (from, expected) in [(1, true), (2, false)] {
+        let said = raw(&mut crowd, from, 0, &content);
+        let opened = done(crowd.parties[0].device.open(&said.bytes, crowd.now).unwrap());
+        let sceau::Event::Group { what, .. } = opened.event else { panic!("{:?}", opened.event) };
+        match what {
+            GroupEvent::Fork { theirs, .. } => assert!(expected && theirs == old),
+            what => assert!(!expected && what == GroupEvent::Refused, "{what:?}"),
+        }
+    }
+}
+
+/// A commit that comes too early is asked for, once, if a member brings it.
+#[test]
+fn early_commits_of_members_alone_are_asked_for() {
+    let mut crowd = group("m-", 20);
+    let (group, member) = (crowd.group(), crowd.name(1));
+    let content = [&[1][..], group.as_bytes(), &[7; 32], member.as_bytes(), &[0, 0, 0, 1, 4], &[0; 64]].concat();
+    let owed = |crowd: &Crowd| crowd.parties[0].device.group(group).unwrap().owed;
+    let before = owed(&crowd);
+    for (from, more) in [(2, 0), (1, 1)] {
+        let said = raw(&mut crowd, from, 0, &content);
+        let opened = done(crowd.parties[0].device.open(&said.bytes, crowd.now).unwrap());
+        assert!(matches!(opened.event, sceau::Event::Group { what: GroupEvent::Waiting, .. }), "{:?}", opened.event);
+        assert_eq!(owed(&crowd), before + more, "from {from}");
+    }
+    let paid = done(crowd.parties[0].device.seal_group_owed(group, crowd.now, &mut crowd.rng).unwrap());
+    assert_eq!((paid.deliveries.len(), owed(&crowd)), (1, before));
+    let again = raw(&mut crowd, 1, 0, &content);
+    done(crowd.parties[0].device.open(&again.bytes, crowd.now).unwrap());
+    assert_eq!(owed(&crowd), before, "the same one again");
 }

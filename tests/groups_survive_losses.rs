@@ -9,10 +9,10 @@
     reason = "a test is to fail loudly"
 )]
 
-use sceau::device::{Delivery, Event, GroupChange, GroupEvent};
+use sceau::device::{Delivery, Event, GroupChange, GroupEvent, Search};
 use sceau::error::{GroupError, OpenError, SealError};
 use sceau::group::{GroupId, GroupPolicy, Role};
-use sceau::{Device, Fingerprint};
+use sceau::{Device, Fingerprint, Notice};
 use sceau_testkit::Disk;
 use sceau_testkit::talk::{NOW, done};
 
@@ -133,7 +133,7 @@ fn lost_announcement_is_made_again_on_demand_and_on_a_new_introduction() {
     assert_eq!(owed(&circle, 0), 1, "who renews owes its chain");
     let hello = done(circle.devices[0].seal(one, b"anew", NOW, &mut circle.rng).unwrap());
     let opened = done(circle.devices[1].open(&hello, NOW).unwrap());
-    assert!(opened.notices.contains(&sceau::Notice::GroupOwed(circle.group)));
+    assert!(opened.notices.contains(&Notice::GroupOwed(circle.group)));
     assert_eq!((before, owed(&circle, 1)), (0, 1), "and so does who is met anew");
 }
 
@@ -346,4 +346,23 @@ fn who_is_in_is_not_added_oneself_included() {
     assert_eq!(commit(&[]), GroupError::NoChange);
     let stranger = Fingerprint::from_bytes([7; 32]);
     assert_eq!(commit(&[GroupChange::Add(stranger, Role::Member)]), GroupError::Seal(SealError::UnknownPeer));
+}
+
+/// More messages passed over than keys are kept for: how many are lost is told.
+#[test]
+fn losses_in_a_members_chain_are_told() {
+    let mut circle = Circle::new(2, 11);
+    let policy = [GroupChange::SetPolicy(GroupPolicy { max_messages: 10_000, max_age: 1_000_000 })];
+    let committed = done(circle.devices[0].commit_group(circle.group, &policy, NOW, &mut circle.rng).unwrap());
+    circle.deliver(committed.deliveries);
+    let zero = circle.name(0);
+    let lost = |circle: &mut Circle, passed: usize| {
+        for _ in 0..passed {
+            circle.seal(0);
+        }
+        let (envelope, _) = circle.seal(0);
+        done(circle.devices[1].search(&envelope, Search::Group(circle.group), NOW).unwrap()).notices
+    };
+    assert_eq!(lost(&mut circle, 2), []);
+    assert_eq!(lost(&mut circle, 2_003), [Notice::MessagesLost { peer: zero, count: 5 }]);
 }
