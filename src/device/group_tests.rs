@@ -2,10 +2,13 @@
 
 use crate::device::Device;
 use crate::device::debts::{Debt, Debts};
+use crate::device::event::GroupEvent;
+use crate::device::group_open::Plan;
 use crate::device::pending::{Change, Pending};
 use crate::group::{ChainId, Group, GroupPolicy, MemberChain, OwnChain, Received, Role, RosterChange};
 use crate::identity::IdentityKeyPair;
 use crate::keys::{Fingerprint, UnixTime};
+use crate::wire::roster::RosterMessage;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -20,6 +23,7 @@ struct Scene {
     device: Device,
     alice: IdentityKeyPair,
     names: [Fingerprint; 4],
+    carol: IdentityKeyPair,
     eve: IdentityKeyPair,
     group: Group,
     rng: ChaCha20Rng,
@@ -43,7 +47,7 @@ impl Scene {
         ];
         group.commit(&alice, &adds, NOW).unwrap();
         group.commit(&alice, &[policy(7)], NOW).unwrap();
-        Self { device, alice, names, eve, group, rng }
+        Self { device, alice, names, carol, eve, group, rng }
     }
 
     fn settle(&mut self, plan: Vec<Change>) {
@@ -186,4 +190,75 @@ fn what_was_said_in_an_undone_epoch_is_taken_back() {
         let moved = scene.device.moved(&before, &after);
         assert_eq!(moved.debts.0, BTreeMap::from([(carol, Debt { welcome: None, ..silent })]), "{epoch}");
     }
+}
+
+/// What this device makes of a welcome, when it follows `known`; and what it owes then.
+fn welcomed(scene: &mut Scene, known: &Group, welcome: &[u8], from: Fingerprint) -> (GroupEvent, Option<Debts>) {
+    scene.settle(Vec::from([Change::Group(known.id(), Some(Box::new(known.clone())))]));
+    let message = RosterMessage::decode(welcome).unwrap();
+    let mut plan = Plan::default();
+    let (_, event) = scene.device.plan_roster(from, message, welcome, NOW, &mut plan).unwrap();
+    let debts = plan.changes.into_iter().rev().find_map(|change| match change {
+        Change::Debts(_, debts) => Some(debts),
+        _ => None,
+    });
+    (event, debts)
+}
+
+/// Another welcome than the one that was followed, into a roster that does not come from the same one.
+#[test]
+fn second_welcomes_are_taken_while_nothing_was_built_on_the_first() {
+    let mut scene = Scene::new();
+    let [alice, carol, _, eve] = scene.names;
+    let me = *scene.device.identity.public();
+    let founded = Group::create(&scene.alice, GroupPolicy::default(), &mut scene.rng).unwrap();
+    let add = |key, role| RosterChange::Add(key, role);
+    let (eve_in, carol_in) = (add(*scene.eve.public(), Role::Admin), add(*scene.carol.public(), Role::Member));
+    let mut group = founded.clone();
+    group.commit(&scene.alice, &[eve_in, carol_in], NOW).unwrap();
+
+    // Epoch 2 of one branch: Alice brings this device in.
+    let mut first = group.clone();
+    let welcome = first.commit(&scene.alice, &[add(me, Role::Member)], NOW).unwrap().welcome;
+    let known = Group::join(&me, &welcome, alice, NOW).unwrap();
+    let mut built_on = known.clone();
+    built_on.commit(&scene.alice, &[policy(5)], NOW).unwrap();
+    let mut out = known.clone();
+    out.commit(&scene.alice, &[RosterChange::Remove(scene.device.fingerprint())], NOW).unwrap();
+
+    // Others, by Eve, an admin, and by Carol, who is one there only.
+    let by_eve =
+        |mut group: Group, scene: &Scene| group.commit(&scene.eve, &[add(me, Role::Member)], NOW).unwrap().welcome;
+    let mut later = group.clone();
+    later.commit(&scene.alice, &[policy(6)], NOW).unwrap();
+    let later = by_eve(later, &scene);
+    let mut same_epoch = founded.clone();
+    same_epoch.commit(&scene.alice, &[eve_in], NOW).unwrap();
+    let same_epoch = by_eve(same_epoch, &scene);
+    let earlier = founded.clone().commit(&scene.alice, &[eve_in, add(me, Role::Member)], NOW).unwrap().welcome;
+    let mut promoted = group.clone();
+    promoted.commit(&scene.alice, &[RosterChange::SetRole(carol, Role::Admin)], NOW).unwrap();
+    let by_carol = promoted.commit(&scene.carol, &[add(me, Role::Member)], NOW).unwrap().welcome;
+    let rival = by_eve(group.clone(), &scene);
+    let again = by_eve(out.clone(), &scene);
+
+    let is_fork = |event: &GroupEvent| matches!(event, GroupEvent::Fork { .. });
+    let joined = |event: &GroupEvent, at| matches!(event, GroupEvent::Joined { epoch } if *epoch == at);
+    let mut say = |known: &Group, welcome: &[u8], from| welcomed(&mut scene, known, welcome, from).0;
+    assert!(joined(&say(&known, &later, eve), 3));
+    assert!(joined(&say(&known, &same_epoch, eve), 2));
+    assert!(is_fork(&say(&known, &earlier, alice)));
+    assert!(is_fork(&say(&known, &by_carol, carol)));
+    assert!(is_fork(&say(&built_on, &later, eve)));
+    // Who was put out is taken in again, but by nothing older than that.
+    assert!(joined(&say(&out, &again, eve), 4));
+    assert!(is_fork(&say(&out, &same_epoch, eve)));
+    assert!(is_fork(&say(&out, &rival, eve)));
+
+    // Welcomes that were owed before that are still owed, to be said to be too late; nothing else is.
+    let owed = |welcome| Debt { welcome, ..EVERYTHING };
+    let debts = [(alice, ANNOUNCE), (carol, owed(Some(1))), (eve, owed(Some(4)))];
+    scene.settle(Vec::from([Change::Debts(out.id(), Debts(debts.into_iter().collect()))]));
+    let (_, debts) = welcomed(&mut scene, &out, &again, eve);
+    assert_eq!(debts.unwrap().0, BTreeMap::from([(carol, Debt { welcome: Some(1), ..NOTHING })]));
 }
