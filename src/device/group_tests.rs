@@ -2,7 +2,7 @@
 
 use crate::device::Device;
 use crate::device::debts::{Debt, Debts};
-use crate::device::event::GroupEvent;
+use crate::device::event::{Event, GroupEvent};
 use crate::device::group_open::Plan;
 use crate::device::pending::{Change, Pending};
 use crate::group::{ChainId, Group, GroupPolicy, MemberChain, OwnChain, Received, Role, RosterChange};
@@ -261,4 +261,94 @@ fn second_welcomes_are_taken_while_nothing_was_built_on_the_first() {
     scene.settle(Vec::from([Change::Debts(out.id(), Debts(debts.into_iter().collect()))]));
     let (_, debts) = welcomed(&mut scene, &out, &again, eve);
     assert_eq!(debts.unwrap().0, BTreeMap::from([(carol, Debt { welcome: Some(1), ..NOTHING })]));
+}
+
+/// What a question for commits is answered with: what is owed then, and what is said.
+#[test]
+fn questions_are_answered_with_what_leads_on() {
+    let mut scene = Scene::new();
+    let ([_, carol, _, eve], mut group) = (scene.names, scene.group.clone());
+    for i in 1..=10 {
+        group.commit(&scene.alice, &[policy(i)], NOW).unwrap();
+    }
+    assert_eq!((group.epoch(), group.oldest_base()), (12, 4));
+    let hash = |epoch| group.transcript_at(epoch).unwrap();
+    let elsewhere = [7; 32];
+    scene.settle(Vec::from([Change::Group(group.id(), Some(Box::new(group.clone())))]));
+    let ask = |scene: &Scene, from, epoch, hashes: &[[u8; 32]]| {
+        let mut changes = Vec::new();
+        let event = scene.device.plan_commits_wanted(from, group.id(), (epoch, hashes), &mut changes, &mut Vec::new());
+        let Event::Group { what, .. } = event else { panic!("{event:?}") };
+        let owed = changes.into_iter().find_map(|change| match change {
+            Change::Debts(_, debts) => debts.0.get(&from).copied(),
+            _ => None,
+        });
+        let said = match what {
+            GroupEvent::CommitsWanted => "wanted",
+            GroupEvent::Fork { .. } => "fork",
+            GroupEvent::Refused => "refused",
+            other => panic!("{other:?}"),
+        };
+        (owed, said)
+    };
+    let gone = Some(Debt { gone: true, ..NOTHING });
+    let commits = |after, ask| Some(Debt { commits_after: Some(after), ask, ..NOTHING });
+    let only_ask = Some(Debt { ask: true, ..NOTHING });
+    // Who asks, its epoch, and the newest epoch on which both agree.
+    let cases: [(Fingerprint, u64, Option<u64>, Option<Debt>, &str); 14] = [
+        (carol, 2, Some(2), gone, "wanted"),
+        (carol, 3, Some(2), gone, "fork"),
+        (carol, 9, None, gone, "fork"),
+        (eve, 9, None, gone, "refused"),
+        (carol, 4, Some(4), commits(4, false), "wanted"),
+        (carol, 6, Some(6), commits(6, false), "wanted"),
+        (eve, 6, Some(6), None, "refused"),
+        (carol, 8, Some(6), commits(6, false), "wanted"),
+        (carol, 12, Some(6), commits(6, false), "wanted"),
+        (carol, 13, Some(6), commits(6, true), "wanted"),
+        (carol, 11, Some(11), commits(11, false), "wanted"),
+        (carol, 12, Some(12), None, "refused"),
+        (carol, 13, Some(12), only_ask, "wanted"),
+        (eve, 13, Some(12), None, "refused"),
+    ];
+    for (from, epoch, agreed, owed, said) in cases {
+        let newest_first = (0..=epoch).rev();
+        let hashes: Vec<_> = match agreed {
+            Some(agreed) => newest_first
+                .take_while(|at| *at >= agreed)
+                .map(|at| if at == agreed { hash(at) } else { elsewhere })
+                .collect(),
+            None => Vec::from([elsewhere]),
+        };
+        assert_eq!(ask(&scene, from, epoch, &hashes), (owed, said), "{epoch} {agreed:?}");
+    }
+    // Whether the commits that it wants are gone, whoever is in says; who has the hash itself is no fork.
+    let gone = |from, epoch, theirs| match scene.device.commits_gone(from, group.id(), epoch, theirs) {
+        Event::Group { what, .. } => what,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(gone(carol, 6, hash(6)), GroupEvent::Known);
+    assert!(matches!(gone(carol, 6, elsewhere), GroupEvent::Fork { epoch: 6, .. }));
+    assert_eq!(gone(eve, 6, elsewhere), GroupEvent::Refused);
+    assert_eq!(gone(eve, 6, hash(6)), GroupEvent::Refused);
+    // Of what was before its welcome a device knows nothing.
+    let mut before = Group::create(&scene.alice, GroupPolicy::default(), &mut scene.rng).unwrap();
+    let carol_in = RosterChange::Add(*scene.carol.public(), Role::Member);
+    before.commit(&scene.alice, &[carol_in], NOW).unwrap();
+    before.commit(&scene.alice, &[policy(3)], NOW).unwrap();
+    let me = *scene.device.identity.public();
+    let welcome = before.commit(&scene.alice, &[RosterChange::Add(me, Role::Member)], NOW).unwrap().welcome;
+    let joined = Group::join(&me, &welcome, scene.names[0], NOW).unwrap();
+    scene.settle(Vec::from([Change::Group(joined.id(), Some(Box::new(joined.clone())))]));
+    for (epoch, fork) in [(1, false), (2, false), (3, true), (4, true)] {
+        let event = scene.device.plan_commits_wanted(
+            carol,
+            joined.id(),
+            (epoch, &[elsewhere]),
+            &mut Vec::new(),
+            &mut Vec::new(),
+        );
+        let is_fork = matches!(event, Event::Group { what: GroupEvent::Fork { .. }, .. });
+        assert_eq!(is_fork, fork, "{epoch}");
+    }
 }

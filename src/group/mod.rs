@@ -34,4 +34,6 @@ pub(crate) use member::{MemberChain, MemberStep};
 pub use roster::{Committed, Group, Received};
 
 #[cfg(test)]
+mod image_tests;
+#[cfg(test)]
 mod tests;
