@@ -281,7 +281,12 @@ impl Device {
     }
 
     /// Tries what was waiting for a group, as long as it gets on, and takes it out.
-    fn settle_waiting(&self, group: &mut Group, now: UnixTime, plan: &mut Plan) -> Vec<(Fingerprint, Announcement)> {
+    pub(super) fn settle_waiting(
+        &self,
+        group: &mut Group,
+        now: UnixTime,
+        plan: &mut Plan,
+    ) -> Vec<(Fingerprint, Announcement)> {
         let (id, me) = (group.id(), self.fingerprint());
         let concerned = self.waiting.iter().filter(|(_, kept)| kept.concerns(id));
         let mut waiting: BTreeMap<Fingerprint, Waiting> = concerned.map(|(peer, kept)| (*peer, kept.clone())).collect();
