@@ -268,6 +268,9 @@ fn second_welcomes_are_taken_while_nothing_was_built_on_the_first() {
     assert_eq!(debts.unwrap().0, BTreeMap::from([(carol, Debt { welcome: Some(1), ..NOTHING })]));
 }
 
+/// Who asks, its epoch, the newest epoch on which both agree; what is owed then, and what is said.
+type Case<'a> = (Fingerprint, u64, Option<u64>, Option<Debt>, &'a str);
+
 /// What a question for commits is answered with: what is owed then, and what is said.
 #[test]
 fn questions_are_answered_with_what_leads_on() {
@@ -300,7 +303,7 @@ fn questions_are_answered_with_what_leads_on() {
     let commits = |after, ask| Some(Debt { commits_after: Some(after), ask, ..NOTHING });
     let only_ask = Some(Debt { ask: true, ..NOTHING });
     // Who asks, its epoch, and the newest epoch on which both agree.
-    let cases: [(Fingerprint, u64, Option<u64>, Option<Debt>, &str); 14] = [
+    let cases: [Case<'_>; 14] = [
         (carol, 2, Some(2), gone, "wanted"),
         (carol, 3, Some(2), gone, "fork"),
         (carol, 9, None, gone, "fork"),
@@ -437,7 +440,7 @@ fn what_waits_and_can_not_be_followed_is_a_fork_if_a_member_brought_it() {
     let extends = scene.group.transcript();
     let signature = crate::keys::Signature([0; 64]);
     let commit = RosterCommit { extends, signer: carol, changes: Vec::from([RosterChange::Leave]), signature };
-    let foreign = RosterMessage::Commit(id, commit).encode().to_vec();
+    let foreign = RosterMessage::Commit(id, commit).encode();
     for (peer, bytes) in [(carol, &foreign), (eve, &foreign), (dave, &known)] {
         waits(&mut scene, peer, Vec::from([(id, PayloadKind::Roster, bytes.clone())]));
     }

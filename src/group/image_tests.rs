@@ -10,7 +10,7 @@ use crate::limits::{MAX_CHAIN_LEN, MAX_GROUP_CHANGES, MAX_GROUP_MEMBERS};
 use crate::message::{Opening, Outbound};
 use crate::padding::Padding;
 use crate::wire::envelope::Envelope;
-use crate::wire::roster::{Member, NEVER, RosterCommit};
+use crate::wire::roster::{Member, NEVER, Roster, RosterCommit, RosterMessage};
 use alloc::vec::Vec;
 use chacha20::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -236,4 +236,49 @@ fn a_group_counts_its_members() {
     let (alice, mut group) = alone(0);
     group.commit(&alice, &[RosterChange::Leave], NOW).unwrap();
     assert_eq!((group.len(), group.is_empty()), (0, true));
+}
+
+/// Each change of a welcome's commit must be seen in its roster.
+#[test]
+fn welcomes_fit_their_rosters() {
+    let mut rng = ChaCha20Rng::from_seed([8; 32]);
+    let [alice, bob, carol, dave] = [(); 4].map(|()| IdentityKeyPair::generate(&mut rng));
+    let mut group = Group::create(&alice, GroupPolicy::default(), &mut rng).unwrap();
+    let add = |person: &IdentityKeyPair, role| RosterChange::Add(*person.public(), role);
+    group.commit(&alice, &[add(&bob, Role::Member), add(&carol, Role::Member)], NOW).unwrap();
+    let changes = [
+        add(&dave, Role::Member),
+        RosterChange::Remove(carol.fingerprint()),
+        RosterChange::SetRole(bob.fingerprint(), Role::Admin),
+        policy(9),
+    ];
+    let welcome = group.commit(&alice, &changes, NOW).unwrap().welcome;
+    let welcomed = |change: &dyn Fn(&mut Roster)| {
+        let Ok(RosterMessage::Welcome(commit, mut roster)) = RosterMessage::decode(&welcome) else { panic!() };
+        change(&mut roster);
+        Group::welcomed(dave.public(), &commit, roster, alice.fingerprint(), NOW).err()
+    };
+    let member = |person: &IdentityKeyPair, admin_since| Member { identity: *person.public(), admin_since };
+    assert_eq!(welcomed(&|_| ()), None);
+    let malformed = Some(GroupError::Malformed);
+    let as_admin = |roster: &mut Roster| {
+        roster.members.insert(dave.fingerprint(), member(&dave, 2));
+    };
+    assert_eq!(welcomed(&as_admin), malformed);
+    let missing = |roster: &mut Roster| {
+        roster.members.remove(&dave.fingerprint());
+    };
+    assert_eq!(welcomed(&missing), malformed);
+    let still_in = |roster: &mut Roster| {
+        roster.members.insert(carol.fingerprint(), member(&carol, NEVER));
+    };
+    assert_eq!(welcomed(&still_in), malformed);
+    let as_before = |roster: &mut Roster| {
+        roster.members.insert(bob.fingerprint(), member(&bob, NEVER));
+    };
+    assert_eq!(welcomed(&as_before), malformed);
+    let another = |roster: &mut Roster| roster.policy = GroupPolicy { max_messages: 8, max_age: 1 };
+    assert_eq!(welcomed(&another), malformed);
+    let policy_twice = [policy(3), policy(4)];
+    assert_eq!(group.commit(&alice, &policy_twice, NOW).err(), Some(GroupError::NoChange));
 }
