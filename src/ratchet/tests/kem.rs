@@ -232,3 +232,70 @@ fn images_are_bounded() {
     }
     assert!(longest > 1_700 && longest <= KemRatchet::MAX_STATE_LEN, "{longest}");
 }
+
+/// A message with one fragment, of symbols that are all alike.
+fn fragment(kind: u8, offer_id: [u8; 3], answer_id: [u8; 3], first: u8, count: u8) -> Vec<u8> {
+    let mut bytes = Vec::from([1, kind, 0, 1]);
+    bytes.extend(offer_id);
+    bytes.extend(answer_id);
+    bytes.extend([first, count]);
+    bytes.resize(bytes.len() + 32 * usize::from(count), first);
+    bytes
+}
+
+fn take_in_as(to: &mut KemRatchet, bytes: &[u8], newest: bool) -> bool {
+    to.take_in(&Reader::whole(bytes, Fragments::read).unwrap(), newest)
+}
+
+/// Another offer, or another answer, takes the place of what was collected only if the peer's newest message brings it.
+#[test]
+fn other_ids_displace_only_in_newest_messages() {
+    const NEWEST: bool = true;
+    const OLDER: bool = false;
+    let none = [0; 3];
+    // The answerer: its stage, the offer's id and how many symbols are there, behind numbers and no offer of its own.
+    let stage = |kem: &KemRatchet| image(kem)[9..14].to_vec();
+    let (_, mut b, _) = new();
+    for (id, first, newest, expected) in [
+        ([1; 3], 0, OLDER, [0, 1, 1, 1, 1]),
+        ([2; 3], 0, OLDER, [0, 1, 1, 1, 1]),
+        ([1; 3], 1, OLDER, [0, 1, 1, 1, 2]),
+        ([2; 3], 0, NEWEST, [0, 2, 2, 2, 1]),
+    ] {
+        assert!(take_in_as(&mut b, &fragment(1, id, none, first, 1), newest));
+        assert_eq!(stage(&b), expected, "{id:?} {newest}");
+    }
+    let (mut a, mut b, mut rng) = new();
+    while stage(&b)[0] == 0 {
+        let bytes = fragments(&mut a, 476, &mut rng);
+        assert!(take_in_as(&mut b, &bytes, NEWEST));
+    }
+    let received = image(&b);
+    assert!(take_in_as(&mut b, &fragment(1, [2; 3], none, 0, 1), OLDER));
+    assert_eq!(image(&b), received);
+    let mut answering = restored(&b);
+    assert!(take_in_as(&mut b, &fragment(1, [2; 3], none, 0, 1), NEWEST));
+    assert_eq!(stage(&b), [0, 2, 2, 2, 1]);
+
+    // The offerer: what it has of an answer, its id and how many symbols, behind its seed.
+    let answer = |kem: &KemRatchet| image(kem)[72..77].to_vec();
+    let offer_id: [u8; 3] = fragments(&mut a, 476, &mut rng)[4..7].try_into().unwrap();
+    for (id, newest, expected) in
+        [([1; 3], OLDER, [1, 1, 1, 1, 1]), ([2; 3], OLDER, [1, 1, 1, 1, 1]), ([2; 3], NEWEST, [1, 2, 2, 2, 1])]
+    {
+        assert!(take_in_as(&mut a, &fragment(2, offer_id, id, 0, 1), newest));
+        assert_eq!(answer(&a), expected, "{id:?} {newest}");
+    }
+    // One that is not what its id says is told, and forgotten.
+    assert!(!take_in_as(&mut a, &fragment(2, offer_id, [3; 3], 0, 49), NEWEST));
+    assert_eq!(answer(&a)[0], 0);
+    while answer(&a)[0] != 2 {
+        let bytes = fragments(&mut answering, 476, &mut rng);
+        assert!(take_in_as(&mut a, &bytes, NEWEST));
+    }
+    let whole = image(&a);
+    assert!(take_in_as(&mut a, &fragment(2, offer_id, [3; 3], 0, 1), OLDER));
+    assert_eq!(answer(&a), whole[72..77]);
+    assert!(take_in_as(&mut a, &fragment(2, offer_id, [3; 3], 0, 1), NEWEST));
+    assert_eq!(answer(&a), [1, 3, 3, 3, 1]);
+}
