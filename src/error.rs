@@ -99,8 +99,8 @@ pub enum OpenError {
     Duplicate,
     /// An introduction accepted before, whose session is gone. Drop it.
     Replayed,
-    /// The prekey that it needs is gone: nobody can say who wrote. Drop it, publish fresh prekeys; its author sees that
-    /// no answer comes, and renews.
+    /// The prekey that it needs is gone, or never was: nobody can say who wrote. Drop it, and do no more: anyone can make such a
+    /// one. Its author sees that no answer comes, and renews.
     PreKeyGone,
     /// The signed prekey that it needs has accepted [`crate::limits::MAX_INTRODUCTIONS`]. Publish a new signed prekey;
     /// its author sees that no answer comes, and renews.

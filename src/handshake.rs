@@ -8,9 +8,9 @@ use crate::crypto::dh::DhPrivate;
 use crate::crypto::{kdf, kem};
 use crate::error::HandshakeError;
 use crate::identity::IdentityKeyPair;
-use crate::keys::{DhPublic, Fingerprint, IdentityKey};
+use crate::keys::{DhPublic, Fingerprint, IdentityKey, UnixTime};
 use crate::labels::Label;
-use crate::limits::CREATED_AT_END;
+use crate::limits::{CREATED_AT_END, MAX_CREATED_AHEAD};
 use crate::prekey::{ResponderKeys, VerifiedPreKeyBundle};
 use crate::ratchet::{InitialSecrets, split};
 use crate::secret::{Secret, guard};
@@ -102,6 +102,7 @@ pub(crate) fn respond(
     identity: &IdentityKeyPair,
     keys: &ResponderKeys<'_>,
     prefix: &IntroductionPrefix<'_>,
+    now: UnixTime,
 ) -> Option<Responded> {
     let signed = keys.signed;
     let ephemeral = prefix.ephemeral.point();
@@ -118,7 +119,7 @@ pub(crate) fn respond(
     let th1 = transcript(identity.public(), &signed.public, one_time.as_ref(), &prefix.ephemeral, prefix.ciphertext);
     let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_deref(), &shared);
     let payload = open_identity(keys.identity_key.expose(), &th1, prefix.encrypted_identity)?;
-    if payload.created_at >= CREATED_AT_END {
+    if payload.created_at >= CREATED_AT_END || payload.created_at > now.plus(MAX_CREATED_AHEAD).0 {
         return None;
     }
 
@@ -205,7 +206,6 @@ pub(crate) fn context(th2: &[u8; 32], initiator: &Fingerprint, responder: &Finge
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::UnixTime;
     use crate::prekey::{PreKeyLifetimes, PreKeyStore, Rotation};
     use chacha20::ChaCha20Rng;
     use rand_core::SeedableRng;
@@ -220,11 +220,18 @@ mod tests {
         let bundle = VerifiedPreKeyBundle::verify(bundle, now).unwrap();
         let refused = initiate(&alice, None, &bundle, CREATED_AT_END, &mut rng);
         assert_eq!(refused.err(), Some(HandshakeError::RankExhausted));
-        for (created_at, good) in [(CREATED_AT_END - 1, true), (CREATED_AT_END, false), (u64::MAX, false)] {
+        let end = UnixTime(CREATED_AT_END);
+        for (created_at, now, good) in [
+            (CREATED_AT_END - 1, end, true),
+            (CREATED_AT_END, end, false),
+            (u64::MAX, end, false),
+            (now.0 + MAX_CREATED_AHEAD, now, true),
+            (now.0 + MAX_CREATED_AHEAD + 1, now, false),
+        ] {
             let initiated = initiate_at(&alice, None, &bundle, created_at, &mut rng).unwrap();
             let prefix = IntroductionPrefix::parse(&initiated.prefix).unwrap();
-            let keys = prekeys.keys_for(&prefix, &lifetimes, now).unwrap();
-            assert_eq!(respond(&bob, &keys, &prefix).is_some(), good, "{created_at}");
+            let keys = prekeys.keys_for(&prefix, &lifetimes, UnixTime(9)).unwrap();
+            assert_eq!(respond(&bob, &keys, &prefix, now).is_some(), good, "{created_at}");
         }
     }
 }

@@ -9,7 +9,9 @@ use crate::device::{Device, peer::Peer};
 use crate::error::OpenError;
 use crate::group::{ChainId, Group, GroupId, Received, Rival, Role};
 use crate::keys::{Fingerprint, UnixTime};
-use crate::limits::{MAX_ATTACHED_ROSTER, MAX_GROUPS, MAX_GROUPS_OF_PEER, MAX_STRANGERS_OWED, MAX_WAITING_UNKNOWN};
+use crate::limits::{
+    MAX_ATTACHED_ROSTER, MAX_COMPARISONS, MAX_GROUPS, MAX_GROUPS_OF_PEER, MAX_STRANGERS_OWED, MAX_WAITING_UNKNOWN,
+};
 use crate::message::Opening;
 use crate::session::GroupContent;
 use crate::wire::attachment::Attachment;
@@ -290,6 +292,8 @@ impl Device {
         let (id, me) = (group.id(), self.fingerprint());
         let concerned = self.waiting.iter().filter(|(_, kept)| kept.concerns(id));
         let mut waiting: BTreeMap<Fingerprint, Waiting> = concerned.map(|(peer, kept)| (*peer, kept.clone())).collect();
+        // What extends the present roster is applied; all else is compared, which costs copies of the group: so much at once.
+        let mut comparisons = MAX_COMPARISONS;
         loop {
             let mut got_on = false;
             for (peer, kept) in &mut waiting {
@@ -300,6 +304,11 @@ impl Device {
                 let others = kept.commits(id);
                 kept.0.retain(|early| {
                     let Some(hash) = early.extends(id) else { return true };
+                    if hash != group.transcript() {
+                        // With others of the same peer it may be compared as often as there are.
+                        let Some(left) = comparisons.checked_sub(others.len()) else { return true };
+                        comparisons = left;
+                    }
                     let Ok(RosterMessage::Commit(_, commit)) = RosterMessage::decode(&early.bytes) else {
                         return false;
                     };

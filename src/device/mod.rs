@@ -15,8 +15,6 @@ mod group_debts;
 mod group_open;
 mod group_questions;
 mod group_records;
-#[cfg(test)]
-mod group_tests;
 mod index;
 mod mailbox;
 mod manage;
@@ -26,6 +24,8 @@ mod pending;
 mod policy;
 mod records;
 mod seal;
+#[cfg(test)]
+mod tests;
 
 pub use event::{
     Event, GroupEvent, MemberStatus, MessageStatus, Notice, Opened, OwedId, PeerStatus, PreKeyStatus, Search,

@@ -8,7 +8,7 @@ use crate::device::{Device, Held, Standing};
 use crate::error::OpenError;
 use crate::handshake::Responded;
 use crate::keys::{Fingerprint, SessionId, UnixTime};
-use crate::limits::MAX_INTRODUCTIONS;
+use crate::limits::{MAX_CREATED_AHEAD, MAX_INTRODUCTIONS};
 use crate::message::Opening;
 use crate::prekey::PreKeyChange;
 use crate::ratchet::Place;
@@ -275,7 +275,8 @@ impl Device {
             }
             Content::Receipt(tags) => Event::Receipt { from, tags },
             Content::Control(Control::Outranked(rank)) => {
-                if self.lacks_rank(from, rank) {
+                // One that could not be outranked is not believed.
+                if rank.created_at <= now.plus(MAX_CREATED_AHEAD).0 && self.lacks_rank(from, rank) {
                     let mut peer = peer.clone();
                     peer.floor = peer.floor.max(Some(rank));
                     changes.push(Change::Peer(from, Some(Box::new(peer))));

@@ -34,6 +34,4 @@ pub(crate) use member::{MemberChain, MemberStep};
 pub use roster::{Committed, Group, Received};
 
 #[cfg(test)]
-mod image_tests;
-#[cfg(test)]
 mod tests;

@@ -241,6 +241,7 @@ impl Group {
                 (RosterChange::Add(..), Some(_)) => return Err(GroupError::AlreadyMember),
                 (RosterChange::Add(..), None) => count = count.saturating_add(1),
                 (_, None) => return Err(GroupError::UnknownMember),
+                (RosterChange::Remove(_), Some(_)) if name != commit.signer => count = count.saturating_sub(1),
                 // To go oneself is to leave.
                 (RosterChange::Remove(_), Some(_)) if name == commit.signer => return Err(GroupError::NotAllowed),
                 (RosterChange::SetRole(_, role), Some(member)) if member.role() == *role => {
@@ -333,14 +334,17 @@ impl Group {
         if commit.signer != bringer || signer.admin_since >= roster.epoch {
             return Err(GroupError::NotAllowed);
         }
-        // The roster must be one that the commit can have led to.
+        // The roster must be one that the commit can have led to; whom it makes an admin has been one since.
+        let has = |member: &Member, role| {
+            member.role() == role && (role == Role::Member || member.admin_since == roster.epoch)
+        };
         let fits = commit.changes.iter().all(|change| match change {
             RosterChange::Add(identity, role) => {
                 let member = roster.members.get(&identity.fingerprint());
-                member.is_some_and(|member| member.role() == *role)
+                member.is_some_and(|member| has(member, *role))
             }
             RosterChange::Remove(name) => !roster.members.contains_key(name),
-            RosterChange::SetRole(name, role) => roster.members.get(name).is_some_and(|member| member.role() == *role),
+            RosterChange::SetRole(name, role) => roster.members.get(name).is_some_and(|member| has(member, *role)),
             RosterChange::Leave => false,
             RosterChange::SetPolicy(policy) => roster.policy == *policy,
         });

@@ -1,5 +1,7 @@
 //! Forgeries by members, who have every symmetric key: all are refused, and nothing is kept of them.
 
+mod images;
+
 use super::*;
 use crate::codec::Write;
 use crate::crypto::sign::SignPrivate;

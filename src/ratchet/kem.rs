@@ -341,7 +341,9 @@ impl KemRatchet {
             }
         }
         if let Some(offer) = &mut self.offerer.offer {
-            offer.acknowledged = answers || (offer.acknowledged && !newest);
+            if newest {
+                offer.acknowledged = answers;
+            }
             // An answerer sends its answer until it was mixed in. One that has stopped has forgotten it.
             if newest && !answers && matches!(offer.answer, Answer::Whole { .. }) {
                 offer.answer = Answer::None;

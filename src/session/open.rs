@@ -335,7 +335,7 @@ impl Session {
     ) -> Result<Accepted, OpenError> {
         let prefix = opening.envelope.prefix.as_ref().ok_or(OpenError::Unknown)?;
         let keys = prekeys.keys_for(prefix, lifetimes, now).ok_or(OpenError::PreKeyGone)?;
-        let responded = handshake::respond(identity, &keys, prefix).ok_or(OpenError::Rejected)?;
+        let responded = handshake::respond(identity, &keys, prefix, now).ok_or(OpenError::Rejected)?;
         let id = SessionId::derive(&responded.secrets.context);
         if responded.initiator == *identity.public() {
             return Err(OpenError::Rejected);

@@ -269,7 +269,7 @@ class Device:
         if opk_id != bytes(4):
             opk = self.one_time.get(opk_id)
             need(opk and self.now <= opk.not_after + GRACE, "prekey gone")
-        found = s.respond(self.identity, spk, opk, prefix)
+        found = s.respond(self.identity, spk, opk, prefix, self.now)
         fp = s.fingerprint(found.identity_key)
         session, message = s.Session.responder(found.secrets, found.created_at, fp, spk.x_private, envelope)
         peer = self.peers.setdefault(fp, Peer(found.identity_key))
@@ -448,13 +448,19 @@ class Device:
                 return "group", roster.group, "known"
             better = False
             if old.welcome and old.welcome.extends == commit.extends:
-                # The roster where they part is not known: the new one's serves.
-                better = g.branch_rank([(roster, commit)], th) < g.branch_rank([(roster, old.welcome)], old.before_th)
+                # The roster where they part is not known: the own welcome's serves, without those it made admins.
+                began = old.before_roster.epoch
+                members = {
+                    name: (key, role, since if since < began else g.NEVER)
+                    for name, (key, role, since) in old.before_roster.members.items()
+                }
+                parting = g.Roster(roster.group, began - 1, roster.policy, members)
+                better = g.branch_rank([(parting, commit)], th) < g.branch_rank([(parting, old.welcome)], old.before_th)
             elif roster.epoch >= old.roster.epoch and not old.steps:
                 better = True
             need(better, "welcome")
         group = Group(roster, th, before_welcome=commit.extends, welcome=commit)
-        group.before_th = th
+        group.before_th, group.before_roster = th, roster
         group.enter(roster, th, commit.id())
         self.groups[roster.group] = group
         group.early = dict(old.early) if old else {}

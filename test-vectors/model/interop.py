@@ -370,7 +370,7 @@ def introductions(program, seed, counts):
     other = bytes(32) + good[32:]
     low = good[:32] + bytes(32) + good[64:]
     for bad in (
-        make(2**62), make(payload=lambda *_: good[:72] + b"\x02" + bytes(257)), make(payload=lambda *_: good[:-1] + b"\x01"),
+        make(2**62), make(2**62 - 1), make(payload=lambda *_: good[:72] + b"\x02" + bytes(257)), make(payload=lambda *_: good[:-1] + b"\x01"),
         make(payload=lambda *_: low), make(payload=lambda *_: bytes.fromhex(real.key) + good[64:]),
         make(epoch=b"\x00\x00\x00\x01"), make(pn=b"\x00\x00\x00\x01"),
     ):

@@ -94,7 +94,9 @@ class Bundle:
     def check(self, now):
         self.signed.check(self.identity_key, "SPK", now)
         if self.one_time:
-            self.one_time.check(self.identity_key, "OPK", now)
+            self.one_time.check(self.identity_key, "OPK", min(now, self.one_time.not_after))
+            if now > self.one_time.not_after:
+                self.one_time = None
 
 
 def read_bundle(data):
@@ -188,7 +190,7 @@ class Introduced:
     certificate: bytes | None
 
 
-def respond(identity, spk, opk, prefix):
+def respond(identity, spk, opk, prefix, now):
     """B's part, up to the session's secrets; spk and opk as named by the prefix."""
     r = Reader(prefix)
     ek_public, _, _, ct, c_id = r.take(32), r.take(4), r.take(4), r.take(CT), r.take(346)
@@ -202,7 +204,7 @@ def respond(identity, spk, opk, prefix):
     identity_key, created_at, flag, certificate = r.take(64), r.uint(8), r.uint(1), r.take(257)
     need(flag <= 1, "flag")
     need(flag or not any(certificate), "certificate")
-    need(created_at < 2**62, "created at")
+    need(created_at < 2**62 and created_at <= now + 2**32, "created at")
     need(identity_key != identity.key, "own identity")
     fp_a = fingerprint(identity_key)
     s.finish(c_id, DH(spk.x_private, identity_key[32:]), fp_a, identity.fingerprint)

@@ -167,7 +167,7 @@ class Checker:
             self.fields(c, EK=x_public(ek), ct=ct, ss=ss, prefix=prefix, introduction_id=s.introduction_id(prefix))
             self.fields(c, identity_payload=s.identity_payload(a.key, c["created_at"], certificate), c_id=prefix[-346:])
             mine = d.one_time[opk.id] if opk else None
-            found = s.respond(d.identity, d.signed[bundle.signed.id], mine, prefix)
+            found = s.respond(d.identity, d.signed[bundle.signed.id], mine, prefix, d.now)
             self.same("what Bob reads", (found.identity_key, found.created_at, found.certificate), (a.key, c["created_at"], certificate))
             for x in secrets, found.secrets:
                 self.fields(

@@ -285,6 +285,8 @@ fn other_ids_displace_only_in_newest_messages() {
     {
         assert!(take_in_as(&mut a, &fragment(2, offer_id, id, 0, 1), newest));
         assert_eq!(answer(&a), expected, "{id:?} {newest}");
+        // Only the newest message says whether the peer still answers.
+        assert_eq!(image(&a)[71], u8::from(newest));
     }
     // One that is not what its id says is told, and forgotten.
     assert!(!take_in_as(&mut a, &fragment(2, offer_id, [3; 3], 0, 49), NEWEST));

@@ -1,6 +1,6 @@
 //! Images of groups and of members' chains that break an invariant are refused; and the bounds of rosters.
 
-use super::*;
+use super::super::*;
 use crate::codec::Reader;
 use crate::error::{GroupError, StateError};
 use crate::group::chain::OwnChain;
@@ -210,6 +210,8 @@ fn rosters_are_bounded() {
     };
     assert_eq!(signed(&full, adds(1)), None);
     assert_eq!(signed(&full, adds(2)), Some(GroupError::TooMany));
+    let exchanged = adds(2).into_iter().chain([RosterChange::Remove(name(0))]).collect();
+    assert_eq!(signed(&full, exchanged), None, "as many are left");
     // Epochs.
     for (epoch, error) in [(NEVER / 2 - 2, None), (NEVER / 2 - 1, Some(GroupError::TooMany))] {
         let mut old = group.clone();

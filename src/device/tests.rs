@@ -10,7 +10,7 @@ use crate::error::StateError;
 use crate::group::{ChainId, Group, GroupId, GroupPolicy, MemberChain, OwnChain, Received, Role, RosterChange};
 use crate::identity::IdentityKeyPair;
 use crate::keys::{Fingerprint, UnixTime};
-use crate::limits::MAX_MEMBER_CHAINS;
+use crate::limits::{MAX_COMPARISONS, MAX_MEMBER_CHAINS};
 use crate::secret::guard;
 use crate::wire::payload::PayloadKind;
 use crate::wire::roster::{RosterCommit, RosterMessage};
@@ -532,4 +532,29 @@ fn records_of_groups_belong_together() {
         }
     };
     assert_eq!(restores(&many), Err(StateError::Invariant), "too many chains");
+}
+
+/// However many peers have something waiting, one change of the roster compares so much of it.
+#[test]
+fn what_waits_is_compared_within_bounds() {
+    let mut scene = Scene::new();
+    let mut group = scene.group.clone();
+    let id = group.id();
+    let known = group.commit(&scene.alice, &[policy(1)], NOW).unwrap().commit;
+    let peer = |number: u16| {
+        let mut name = [9; 32];
+        name[..2].copy_from_slice(&number.to_be_bytes());
+        Fingerprint::from_bytes(name)
+    };
+    for number in 0..300 {
+        waits(&mut scene, peer(number), Vec::from([(id, PayloadKind::Roster, known.clone())]));
+    }
+    let mut plan = Plan::default();
+    scene.device.settle_waiting(&mut group, NOW, &mut plan);
+    assert_eq!(left(&plan).len(), MAX_COMPARISONS);
+    // What can be applied is, all the same.
+    let next = group.clone().commit(&scene.alice, &[policy(2)], NOW).unwrap().commit;
+    waits(&mut scene, peer(u16::MAX), Vec::from([(id, PayloadKind::Roster, next)]));
+    scene.device.settle_waiting(&mut group, NOW, &mut Plan::default());
+    assert_eq!(group.epoch(), 4);
 }
