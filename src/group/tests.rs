@@ -117,6 +117,27 @@ fn announced_positions_are_bounded() {
     }
 }
 
+/// Beyond the window a message is found by a search alone.
+#[test]
+fn far_ahead_is_searched_for() {
+    let mut chains = Chains::new();
+    let bob = MemberChain::accept(chains.alice, &chains.announcement(), 0);
+    let far = (0..30).map(|_| chains.seal(b"far")).last().unwrap();
+    let envelope = Envelope::parse(&far).unwrap();
+    let opened = |search| bob.plan_open(&Opening::new(&envelope), search, |_| Ok(TH)).map(|planned| planned.lost);
+    assert_eq!(opened(false), Err(OpenError::Unknown));
+    assert_eq!(opened(true), Ok(0));
+}
+
+/// A chain is replaced at its policy's age, and when a clock that ran ahead began it.
+#[test]
+fn chains_are_due_by_age() {
+    let chains = Chains::new();
+    let due = |now| chains.own.is_due(GroupPolicy { max_messages: 9, max_age: 10 }, UnixTime(now));
+    let times = [NOW.0 - 11, NOW.0 - 10, NOW.0, NOW.0 + 9, NOW.0 + 10];
+    assert_eq!(times.map(due), [true, false, false, false, true]);
+}
+
 /// Mallory, a member, announces Alice's chain as her own: other tags, other keys, nothing opens.
 #[test]
 fn a_copied_announcement_gains_nothing() {

@@ -75,6 +75,14 @@ fn epochs_that_cannot_be_are_refused() {
     assert_eq!(image[steps], 8);
     assert!(restored(&with(&image, steps + 1, &[image[steps + 1] ^ 1])).is_err());
 
+    // One step more than is kept, which links as well.
+    let older = alone(69).1.to_state().expose().to_vec();
+    let step = (image.len() - steps - 1) / 8;
+    let mut nine = image.clone();
+    nine.splice(steps + 1..steps + 1, older[steps + 1..steps + 1 + step].iter().copied());
+    nine[steps] = 9;
+    assert!(restored(&nine).is_err());
+
     // More epochs than there were.
     let (_, group) = alone(2);
     let image = group.to_state().expose().to_vec();

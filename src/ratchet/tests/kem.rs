@@ -91,6 +91,10 @@ fn smallest_room_moves_on_and_less_sends_nothing() {
         assert!(send(&mut b, &mut a, 139, &mut rng));
     }
     assert!(a.begin_chain().is_some(), "139 bytes a message are enough");
+    // An answer is due, and an offer: in too little room neither goes, and no fragment without symbols.
+    for room in 0..43 {
+        assert_eq!(fragments(&mut b, room, &mut rng), [0], "room {room}");
+    }
 }
 
 #[test]
@@ -288,6 +292,12 @@ fn other_ids_displace_only_in_newest_messages() {
         // Only the newest message says whether the peer still answers.
         assert_eq!(image(&a)[71], u8::from(newest));
     }
+    // Of an exchange that is over, or of none.
+    let before = image(&a);
+    let mut other = fragment(2, offer_id, [3; 3], 0, 1);
+    other[3] = 2;
+    assert!(take_in_as(&mut a, &other, OLDER));
+    assert_eq!(image(&a), before);
     // One that is not what its id says is told, and forgotten.
     assert!(!take_in_as(&mut a, &fragment(2, offer_id, [3; 3], 0, 49), NEWEST));
     assert_eq!(answer(&a)[0], 0);
