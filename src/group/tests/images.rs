@@ -79,7 +79,8 @@ fn epochs_that_cannot_be_are_refused() {
     let older = alone(69).1.to_state().expose().to_vec();
     let step = (image.len() - steps - 1) / 8;
     let mut nine = image.clone();
-    nine.splice(steps + 1..steps + 1, older[steps + 1..steps + 1 + step].iter().copied());
+    let first = steps + 1;
+    nine.splice(first..first, older[first..first + step].iter().copied());
     nine[steps] = 9;
     assert!(restored(&nine).is_err());
 
