@@ -341,12 +341,16 @@ impl KemRatchet {
             }
         }
         if let Some(offer) = &mut self.offerer.offer {
-            if newest {
-                offer.acknowledged = answers;
-            }
-            // An answerer sends its answer until it was mixed in. One that has stopped has forgotten it.
-            if newest && !answers && matches!(offer.answer, Answer::Whole { .. }) {
-                offer.answer = Answer::None;
+            match (newest, answers) {
+                (true, true) => offer.acknowledged = true,
+                (true, false) => {
+                    offer.acknowledged = false;
+                    // An answerer sends its answer until it was mixed in. One that has stopped has forgotten it.
+                    if matches!(offer.answer, Answer::Whole { .. }) {
+                        offer.answer = Answer::None;
+                    }
+                }
+                (false, _) => {}
             }
         }
         all_good
