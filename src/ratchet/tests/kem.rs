@@ -293,11 +293,11 @@ fn other_ids_displace_only_in_newest_messages() {
         assert_eq!(image(&a)[71], u8::from(newest));
     }
     // Of an exchange that is over, or of none.
-    let before = image(&a);
+    let before = answer(&a);
     let mut other = fragment(2, offer_id, [3; 3], 0, 1);
     other[3] = 2;
-    assert!(take_in_as(&mut a, &other, OLDER));
-    assert_eq!(image(&a), before);
+    assert!(take_in_as(&mut a, &other, NEWEST));
+    assert_eq!(answer(&a), before);
     // One that is not what its id says is told, and forgotten.
     assert!(!take_in_as(&mut a, &fragment(2, offer_id, [3; 3], 0, 49), NEWEST));
     assert_eq!(answer(&a)[0], 0);
