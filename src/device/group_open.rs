@@ -196,6 +196,8 @@ impl Device {
             // from an admin whom it knows; of two into the same roster, the better.
             let me_in = known.member(self.fingerprint()).is_some();
             let from_admin = is_admin(known, from);
+            // Who was not put out hears of this device, and says so if it was moved elsewhere.
+            let has_bringer = known.bringer().is_none_or(|bringer| group.member(bringer).is_some());
             // A newcomer may have been brought into a roster of someone's own making, which lacks those who tell it so. Anyone
             // else who is no member has no say.
             if known.member(from).is_none() && me_in && !known.is_new() {
@@ -205,7 +207,7 @@ impl Device {
                 Some(Rival::Better) => {}
                 Some(Rival::Worse) => return Ok(GroupEvent::Outvoted),
                 Some(Rival::Forged) => return Ok(self.fork(known, from, group.epoch(), group.transcript(), plan)),
-                _ if group.epoch() < known.epoch() || (me_in && !(known.is_new() && from_admin)) => {
+                _ if group.epoch() < known.epoch() || (me_in && !(known.is_new() && from_admin && has_bringer)) => {
                     return Ok(self.fork(known, from, group.epoch(), group.transcript(), plan));
                 }
                 _ => {}

@@ -245,6 +245,9 @@ fn second_welcomes_are_taken_while_nothing_was_built_on_the_first() {
     promoted.commit(&scene.alice, &[RosterChange::SetRole(carol, Role::Admin)], NOW).unwrap();
     let by_carol = promoted.commit(&scene.carol, &[add(me, Role::Member)], NOW).unwrap().welcome;
     let rival = by_eve(group.clone(), &scene);
+    let mut without = group.clone();
+    without.commit(&scene.eve, &[RosterChange::Remove(alice)], NOW).unwrap();
+    let without = by_eve(without, &scene);
     let again = by_eve(out.clone(), &scene);
 
     let is_fork = |event: &GroupEvent| matches!(event, GroupEvent::Fork { .. });
@@ -255,6 +258,7 @@ fn second_welcomes_are_taken_while_nothing_was_built_on_the_first() {
     assert!(is_fork(&say(&known, &earlier, alice)));
     assert!(is_fork(&say(&known, &by_carol, carol)));
     assert!(is_fork(&say(&built_on, &later, eve)));
+    assert!(is_fork(&say(&known, &without, eve)), "who brought it in is not there");
     // Who was put out is taken in again, but by nothing older than that.
     assert!(joined(&say(&out, &again, eve), 4));
     assert!(is_fork(&say(&out, &same_epoch, eve)));

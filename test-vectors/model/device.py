@@ -456,7 +456,7 @@ class Device:
                 }
                 parting = g.Roster(roster.group, began - 1, roster.policy, members)
                 better = g.branch_rank([(parting, commit)], th) < g.branch_rank([(parting, old.welcome)], old.before_th)
-            elif roster.epoch >= old.roster.epoch and not old.steps:
+            elif roster.epoch >= old.roster.epoch and not old.steps and (not old.welcome or old.welcome.signer in roster.members):
                 better = True
             need(better, "welcome")
         group = Group(roster, th, before_welcome=commit.extends, welcome=commit)
