@@ -54,8 +54,8 @@ impl Device {
             }
             // Before anything is made for it.
             if let Err(why) = self.can_seal(member, now) {
-                if matches!(why, SealError::UnknownPeer | SealError::Blocked) && group.member(member).is_none() {
-                    // A stranger whom people want no more, or nobody knows: its place is free for another.
+                if why == SealError::Blocked && group.member(member).is_none() {
+                    // A stranger whom people want no more: its place is free for another.
                     debts.owe(member, |owed| *owed = Debt { welcome: owed.welcome, ..Debt::default() });
                 }
                 paid.unreachable.push(Unreachable { peer: member, why });
