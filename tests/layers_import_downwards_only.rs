@@ -60,10 +60,12 @@ fn product_files() -> Vec<(String, PathBuf)> {
     files
         .into_iter()
         .filter(|path| {
+            let path = path.strip_prefix(&src).unwrap();
             !path.ends_with("lib.rs")
                 && !path.ends_with("tests.rs")
                 && !path.ends_with("testing.rs")
                 && !path.ends_with("wycheproof.rs")
+                && !path.components().any(|part| part.as_os_str() == "tests")
         })
         // What is written down for test vectors, of whatever layer.
         .filter(|path| !path.ends_with("trace.rs"))

@@ -1,11 +1,12 @@
 //! Images of groups and of members' chains that break an invariant are refused; and the bounds of rosters.
 
-use super::super::*;
+use super::NOW;
 use crate::codec::Reader;
 use crate::error::{GroupError, StateError};
 use crate::group::chain::OwnChain;
+use crate::group::*;
 use crate::identity::IdentityKeyPair;
-use crate::keys::{Fingerprint, Signature, UnixTime};
+use crate::keys::{Fingerprint, Signature};
 use crate::limits::{MAX_CHAIN_LEN, MAX_GROUP_CHANGES, MAX_GROUP_MEMBERS};
 use crate::message::{Opening, Outbound};
 use crate::padding::Padding;
@@ -15,7 +16,6 @@ use alloc::vec::Vec;
 use chacha20::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-const NOW: UnixTime = UnixTime(1_000);
 /// Version, a roster without members, and one member.
 const ROSTER: usize = 1 + 56;
 const MEMBER: usize = 73;

@@ -1,0 +1,99 @@
+//! What follows when a roster becomes another one.
+
+use super::*;
+
+/// The chains that a plan wipes, and whether this device's own is one of them.
+fn wiped(changes: &[Change]) -> (Vec<ChainId>, usize) {
+    let mut chains: Vec<ChainId> = changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Chain(id, None) => Some(*id),
+            _ => None,
+        })
+        .collect();
+    chains.sort_unstable();
+    let own = changes.iter().filter(|change| matches!(change, Change::OwnChain(_, None))).count();
+    (chains, own)
+}
+
+fn sorted<const N: usize>(mut chains: [ChainId; N]) -> Vec<ChainId> {
+    chains.sort_unstable();
+    chains.to_vec()
+}
+
+#[test]
+fn who_is_out_still_owes_welcomes_and_commits() {
+    let mut scene = Scene::new();
+    let ([alice, carol, dave, _], group) = (scene.names, scene.group.clone());
+    scene.follow(&group, &[(carol, EVERYTHING), (dave, ANNOUNCE)]);
+    let chains = [alice, carol].map(|name| scene.reads(name, 2, group.transcript()));
+    let mut after = group.clone();
+    after.commit(&scene.alice, &[RosterChange::Remove(scene.device.fingerprint())], NOW).unwrap();
+    let moved = scene.device.moved(&group, &after);
+    let left = Debt { welcome: Some(2), commits_after: Some(2), convince: Some(2), ..NOTHING };
+    assert_eq!(moved.debts.0, BTreeMap::from([(carol, left)]));
+    assert_eq!(wiped(&moved.changes), (sorted(chains), 1));
+    assert!(!moved.own_chain_stays && moved.added.is_empty());
+    assert_eq!(moved.removed.into_iter().collect::<Vec<_>>(), [scene.device.fingerprint()]);
+}
+
+#[test]
+fn who_was_put_out_is_owed_commits_alone_and_newcomers_the_chain() {
+    let mut scene = Scene::new();
+    let ([alice, carol, dave, eve], group) = (scene.names, scene.group.clone());
+    scene.follow(&group, &[(carol, EVERYTHING), (dave, EVERYTHING)]);
+    let of_carol = [alice, carol].map(|name| scene.reads(name, 2, group.transcript()))[1];
+    let mut after = group.clone();
+    let changes = [RosterChange::Remove(carol), RosterChange::Add(*scene.eve.public(), Role::Member)];
+    after.commit(&scene.alice, &changes, NOW).unwrap();
+    let moved = scene.device.moved(&group, &after);
+    let told = Debt { commits_after: Some(2), convince: Some(2), ..NOTHING };
+    assert_eq!(moved.debts.0, BTreeMap::from([(carol, told), (dave, EVERYTHING), (eve, ANNOUNCE)]));
+    assert_eq!(wiped(&moved.changes), (Vec::from([of_carol]), 0));
+    assert!(moved.own_chain_stays);
+    assert_eq!((moved.added, moved.removed.len()), (Vec::from([eve]), 1));
+}
+
+#[test]
+fn what_was_said_in_an_undone_epoch_is_taken_back() {
+    let mut scene = Scene::new();
+    let ([alice, carol, dave, eve], group) = (scene.names, scene.group.clone());
+    // This device has gone on by two epochs; Alice, who outranks it, by another one.
+    let mut before = group.clone();
+    let add = RosterChange::Add(*scene.eve.public(), Role::Member);
+    before.commit(&scene.device.identity, &[add], NOW).unwrap();
+    let third = before.transcript();
+    before.commit(&scene.device.identity, &[policy(8)], NOW).unwrap();
+    let mut theirs = group.clone();
+    let commit = theirs.commit(&scene.alice, &[policy(9), RosterChange::Remove(dave)], NOW).unwrap().commit;
+    let mut after = before.clone();
+    assert_eq!(after.receive(&commit, &[], NOW), Ok(Received::Superseded(2)));
+    assert_eq!((before.epoch(), after.epoch()), (4, 3));
+
+    let welcome = |epoch| Debt { welcome: Some(epoch), ..EVERYTHING };
+    scene.follow(&before, &[(alice, ANNOUNCE), (carol, welcome(2)), (dave, EVERYTHING), (eve, EVERYTHING)]);
+    for (epoch, transcript) in [(2, group.transcript()), (3, after.transcript())] {
+        scene.reads(alice, epoch, transcript);
+    }
+    let gone = [
+        scene.reads(alice, 3, third),
+        scene.reads(carol, 4, before.transcript()),
+        scene.reads(dave, 2, group.transcript()),
+        scene.reads(eve, 3, third),
+    ];
+    let moved = scene.device.moved(&before, &after);
+    assert_eq!(wiped(&moved.changes), (sorted(gone), 1));
+    assert!(!moved.own_chain_stays && moved.added.is_empty());
+    assert_eq!(moved.removed.len(), 2);
+    // Dave was in what is kept, and learns that he is out; Eve knows nothing that the commits build on.
+    let told = Debt { commits_after: Some(2), ..NOTHING };
+    let silent = Debt { announce: false, ..EVERYTHING };
+    assert_eq!(moved.debts.0, BTreeMap::from([(carol, silent), (dave, told)]));
+
+    // Welcomes of epochs that are gone, or never were, are owed no more.
+    for epoch in [3, 4, 9] {
+        scene.follow(&before, &[(carol, welcome(epoch))]);
+        let moved = scene.device.moved(&before, &after);
+        assert_eq!(moved.debts.0, BTreeMap::from([(carol, Debt { welcome: None, ..silent })]), "{epoch}");
+    }
+}
