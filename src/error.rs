@@ -42,7 +42,7 @@ pub enum PreKeyError {
     OtherIdentity,
     /// The peer is blocked: unblock it first.
     Blocked,
-    /// More prekeys than the store may hold ([`crate::limits`]). Publish fewer, or wait until old ones are gone.
+    /// More at once than may ever be held ([`crate::limits::MAX_ONE_TIME_PREKEYS`]). Publish fewer.
     TooMany,
 }
 
@@ -118,8 +118,9 @@ pub enum OpenError {
     /// Authentic, an introduction by someone who shows no certificate that the policy asks for. Drop it, or keep it and try
     /// again when a certificate was taken ([`crate::Device::take_certificate`]).
     Uncertified(Fingerprint, CertificateError),
-    /// Of a group whose roster has moved on without this device, in the chain of a member, which may lead a member astray: keep
-    /// it for a bounded time, ask that member, or another, for the commits, once ([`crate::Device::ask_for_commits`]), and try again after the roster has changed
+    /// Of a group whose roster has moved on without this device, as a header in this member's chain says (any member can make
+    /// one). Keep it for a bounded time, ask that member, or another, for the commits, once
+    /// ([`crate::Device::ask_for_commits`]), and try again after the roster has changed
     /// ([`crate::device::GroupEvent::Changed`]), not before: two devices that ask at every attempt would never stop.
     CommitMissing(GroupId, Fingerprint),
     /// Of a group, from an epoch that is not remembered any more. Drop it.

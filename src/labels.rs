@@ -80,7 +80,7 @@ labels! {
     RosterCommit = "commit to a roster",
     /// SHA-256: a commit's name.
     CommitId = "id of a commit",
-    /// SHA-256: which of two commits for one roster goes first.
+    /// SHA-256: which of two admins since one epoch is the more senior.
     SignerOrder = "order of signers",
     /// SHA-256: what a sender chain's keys are bound to.
     SenderChain = "sender chain",

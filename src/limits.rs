@@ -63,10 +63,6 @@ pub(crate) const INTRODUCTIONS_PER_BLOCK: usize = 256;
 /// `created_at` of an introduction stays below this, so that a rank above it always exists for the next.
 pub const CREATED_AT_END: u64 = 1 << 62;
 
-/// Commits that wait and are compared with the branch that is followed, when the roster changes, each counted as often as its
-/// peer has some waiting: in a group of 10,000 one costs some milliseconds. The others are compared when it changes again.
-pub(crate) const MAX_COMPARISONS: usize = 256;
-
 /// How far ahead of the receiver's time, in seconds, `created_at` of an introduction, or of a rank that a peer tells, may lie: a
 /// clock that begins in 1970 still accepts today's, and nobody makes a session that can't be outranked.
 pub const MAX_CREATED_AHEAD: u64 = 1 << 32;
@@ -104,6 +100,10 @@ pub(crate) const MAX_WAITING_BYTES: usize = 1 << 20;
 
 /// Longest commit that is kept for a group that is not known yet: strangers can fill no disk with them.
 pub(crate) const MAX_WAITING_UNKNOWN: usize = 4_096;
+
+/// Commits that wait and are compared with the branch that is followed, when the roster changes, each counted as often as its
+/// peer has some waiting: in a group of 10,000 one costs some milliseconds. The others are compared when it changes again.
+pub(crate) const MAX_COMPARISONS: usize = 256;
 
 /// To so many who are not in a group, and were not put out of it lately, something is owed: they stand in no member's way.
 pub(crate) const MAX_STRANGERS_OWED: usize = 64;

@@ -11,7 +11,9 @@
 )]
 
 use proptest::prelude::*;
+use sceau::Notice;
 use sceau_testkit::model::{Model, Step};
+use sceau_testkit::talk::{NOW, Talk, done};
 
 /// Two exchanges in both directions without loss, then what an attentive application does when no answer has come.
 fn quiet_round(model: &mut Model) {
@@ -139,5 +141,19 @@ proptest! {
             model.step(step);
         }
         converges(&mut model);
+    }
+}
+
+/// A peer may not tell of a session that nobody could outrank.
+#[test]
+fn ranks_from_the_far_future_are_not_believed() {
+    const CONTROL: u8 = 5;
+    let mut talk = Talk::confirmed(31);
+    for (created_at, believed) in [(NOW.0 + (1 << 32) + 1, false), (NOW.0 + (1 << 32), true)] {
+        let told = [&[1][..], &created_at.to_be_bytes(), &[7; 32]].concat();
+        let told = done(talk.alice.seal_raw(talk.to_bob, CONTROL, &told, NOW, &mut talk.rng).unwrap());
+        let opened = done(talk.bob.open(&told, NOW).unwrap());
+        assert_eq!(opened.notices.contains(&Notice::RenewNeeded(talk.to_alice)), believed);
+        assert_eq!(talk.bob.peer(talk.to_alice).unwrap().renew_needed, believed);
     }
 }

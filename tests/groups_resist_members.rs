@@ -497,10 +497,15 @@ fn strangers_are_owed_little_at_a_time() {
         let claimed = done(device.seal_raw(founder, 5, &claim, crowd.now, &mut crowd.rng).unwrap());
         done(crowd.parties[0].device.open(&claimed, crowd.now).unwrap());
     }
-    let (group, member) = (crowd.group(), crowd.name(1));
-    let paid = done(crowd.parties[0].device.seal_group_owed(group, crowd.now, &mut crowd.rng).unwrap());
-    assert_eq!(paid.deliveries.len(), 64 + 1);
+    let (group, member, blocked) = (crowd.group(), crowd.name(1), crowd.name(2));
+    let device = &mut crowd.parties[0].device;
+    done(device.block(blocked).unwrap());
+    let paid = done(device.seal_group_owed(group, crowd.now, &mut crowd.rng).unwrap());
+    assert_eq!(paid.deliveries.len(), 63 + 1);
     assert!(paid.deliveries.iter().any(|delivery| delivery.to == member));
+    // Who is blocked holds no place.
+    assert_eq!(paid.unreachable.len(), 1);
+    assert_eq!(device.group(group).unwrap().owed, 0);
 }
 
 /// Only a roster that could be one is fetched.

@@ -141,8 +141,8 @@ impl Emptiness for Waiting {
 }
 
 impl Waiting {
-    /// Keeps one more, unless it is there; the oldest of its kind goes when there are too many, of commits one that could be
-    /// asked for again before one that lies elsewhere.
+    /// Keeps one more, unless it is there; the oldest of its kind goes when there are too many, one that could be
+    /// asked for again before a ciphertext that lies elsewhere.
     pub(super) fn keep(&mut self, early: Early) -> bool {
         let same = |kept: &Early| {
             kept.kind == early.kind && kept.group == early.group && aead::equal(&kept.bytes, &early.bytes)
@@ -155,26 +155,34 @@ impl Waiting {
         }
         let alike = |kept: &Early| kept.kind == early.kind;
         let of_group = |kept: &Early| alike(kept) && kept.group == early.group;
-        let is_here = |kept: &Early| kept.elsewhere().is_none();
-        let oldest = if self.0.iter().filter(|kept| of_group(kept)).count() >= MAX_WAITING {
-            let here = self.0.iter().position(|kept| of_group(kept) && is_here(kept));
-            here.or_else(|| self.0.iter().position(of_group))
+        if self.0.iter().filter(|kept| of_group(kept)).count() >= MAX_WAITING {
+            self.drop_oldest(of_group);
         } else if self.0.iter().filter(|kept| alike(kept)).count() >= MAX_WAITING_OF_PEER {
-            let here = self.0.iter().position(|kept| alike(kept) && is_here(kept));
-            here.or_else(|| self.0.iter().position(alike))
-        } else {
-            None
-        };
-        if let Some(oldest) = oldest {
-            self.0.remove(oldest);
+            self.drop_oldest(alike);
+        }
+        let room = MAX_WAITING_BYTES.saturating_sub(early.bytes.len());
+        while self.0.iter().fold(0, |sum: usize, kept| sum.saturating_add(kept.bytes.len())) > room {
+            self.drop_oldest(|_| true);
         }
         self.0.push(early);
-        while self.0.len() > 1
-            && self.0.iter().fold(0, |sum: usize, kept| sum.saturating_add(kept.bytes.len())) > MAX_WAITING_BYTES
-        {
-            self.0.remove(0);
-        }
         true
+    }
+
+    /// The oldest of some goes, one that could be asked for again first.
+    fn drop_oldest(&mut self, of: impl Fn(&Early) -> bool) {
+        let here = self.0.iter().position(|kept| of(kept) && kept.elsewhere().is_none());
+        if let Some(oldest) = here.or_else(|| self.0.iter().position(of)) {
+            self.0.remove(oldest);
+        }
+    }
+
+    /// What waits on, without what has had its time; `None` if that is all of it.
+    pub(super) fn without_old(&self, is_over: impl Fn(UnixTime) -> bool) -> Option<Self> {
+        let stays = |early: &&Early| !is_over(early.since);
+        if self.0.iter().all(|early| stays(&early)) {
+            return None;
+        }
+        Some(Self(self.0.iter().filter(stays).cloned().collect()))
     }
 
     /// The commits of a group that wait.
@@ -274,6 +282,16 @@ mod tests {
             waiting.keep(early(PayloadKind::Roster, of_group, 9));
         }
         assert_eq!(waiting.0.len(), MAX_WAITING_OF_PEER);
+        for content in 1..=4 {
+            let bytes = guard(vec![content; MAX_WAITING_BYTES / 4]);
+            waiting.keep(Early {
+                group: GroupId::from_bytes([2; 32]),
+                kind: PayloadKind::Roster,
+                since: UnixTime(7),
+                bytes,
+            });
+        }
+        assert_eq!(waiting.0.len(), 1 + 3, "as many bytes as there may be");
         assert_eq!(waiting.0.iter().filter(|kept| kept.elsewhere().is_some()).count(), 1);
     }
 

@@ -300,16 +300,19 @@ impl Device {
             let mut got_on = false;
             for (peer, kept) in &mut waiting {
                 // Commits are long to decode: only where one of them can be followed, or is of the past.
-                if !kept.0.iter().any(|early| early.extends(id).is_some_and(|hash| group.knows(hash))) {
+                let may_be_taken = |hash| if comparisons > 0 { group.knows(hash) } else { hash == group.transcript() };
+                if !kept.0.iter().filter_map(|early| early.extends(id)).any(may_be_taken) {
                     continue;
                 }
                 let others = kept.commits(id);
                 kept.0.retain(|early| {
                     let Some(hash) = early.extends(id) else { return true };
                     if hash != group.transcript() {
+                        if comparisons == 0 {
+                            return true;
+                        }
                         // With others of the same peer it may be compared as often as there are.
-                        let Some(left) = comparisons.checked_sub(others.len()) else { return true };
-                        comparisons = left;
+                        comparisons = comparisons.saturating_sub(others.len());
                     }
                     let Ok(RosterMessage::Commit(_, commit)) = RosterMessage::decode(&early.bytes) else {
                         return false;

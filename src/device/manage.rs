@@ -197,11 +197,8 @@ impl Device {
         plan.extend(self.faded_chains(now).map(|id| Change::Chain(id, None)));
         let mut count = plan.len();
         for (peer, waiting) in &self.waiting {
-            let mut kept = waiting.clone();
-            kept.0.retain(|early| now <= early.since.plus(self.policy.fading));
-            let gone = waiting.0.len().saturating_sub(kept.0.len());
-            if gone > 0 {
-                count = count.saturating_add(gone);
+            if let Some(kept) = waiting.without_old(|since| now > since.plus(self.policy.fading)) {
+                count = count.saturating_add(waiting.0.len().saturating_sub(kept.0.len()));
                 plan.push(Change::Waiting(*peer, kept));
             }
         }

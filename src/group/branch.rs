@@ -135,8 +135,9 @@ impl Group {
 
     /// How good the branch is that this device follows from a step on.
     fn standing(&self, place: usize) -> Option<Standing> {
-        let begins = self.seniorities(place).next()?;
-        let best = self.seniorities(place).min()?;
+        let mut seniorities = self.seniorities(place);
+        let begins = seniorities.next()?;
+        let best = seniorities.fold(begins, Seniority::min);
         let after = self.epochs.len().saturating_sub(self.steps.len()).saturating_add(place);
         let leads_to = self.epochs.get(after)?.transcript;
         Some((best, begins, leads_to))

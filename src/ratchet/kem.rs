@@ -341,6 +341,7 @@ impl KemRatchet {
             }
         }
         if let Some(offer) = &mut self.offerer.offer {
+            // Ids are public: what they say is branched on, not selected by.
             match (newest, answers) {
                 (true, true) => offer.acknowledged = true,
                 (true, false) => {
