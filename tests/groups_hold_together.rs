@@ -391,20 +391,22 @@ fn settle(crowd: &mut Crowd, seed: u64) {
             crowd.flush();
         }
     }
-    // Whoever is in and on another roster than most was added by a commit that was outvoted, and knows of a fork.
+    // Of two who are in, on different rosters, one at least was added by a commit that was outvoted, and knows of a fork.
     let group = crowd.group();
-    let status = |party: usize| crowd.parties[party].device.group(group).filter(|status| status.member);
-    let mut votes = std::collections::BTreeMap::<[u8; 32], usize>::new();
-    for status in (0..6).filter_map(status) {
-        *votes.entry(status.roster.transcript()).or_default() += 1;
-    }
-    let Some((most, _)) = votes.iter().max_by_key(|(_, count)| **count) else { return };
-    for party in 0..6 {
-        if status(party).is_some_and(|status| status.roster.transcript() != *most) {
-            let events = &crowd.parties[party].events;
-            let forked = events.iter().any(|event| matches!(event, GroupEvent::Fork { .. }));
-            assert!(forked, "seed {seed}: {party} is on another roster and does not know: {events:?}");
-        }
-    }
-    assert!(votes.len() == 1 || seed > 0, "seed 0 is one in which all agree");
+    let rosters = |unaware: bool| -> std::collections::BTreeMap<[u8; 32], usize> {
+        let is_aware = |party: &Party| party.events.iter().any(|event| matches!(event, GroupEvent::Fork { .. }));
+        let counted = crowd.parties.iter().enumerate().filter(|(_, party)| !(unaware && is_aware(party)));
+        let statuses = counted.filter_map(|(index, party)| Some((party.device.group(group)?, index)));
+        statuses
+            .filter(|(status, _)| status.member)
+            .map(|(status, index)| (status.roster.transcript(), index))
+            .collect()
+    };
+    let unaware = rosters(true);
+    assert!(
+        unaware.len() <= 1,
+        "seed {seed}: these are apart and do not know, each with others: {:?}",
+        unaware.values()
+    );
+    assert!(rosters(false).len() == 1 || seed > 0, "seed 0 is one in which all agree");
 }

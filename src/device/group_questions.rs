@@ -29,11 +29,14 @@ impl Device {
                 parting if parting.is_none_or(|base| base < group.oldest_base()) => {
                     // Neither can follow the other.
                     self.owe(id, from, &mut plan, |debt| debt.gone = true);
-                    let (ours, theirs) = (group.transcript_at(epoch), hashes.first());
-                    let (ours, theirs) = (ours.unwrap_or([0; 32]), theirs.copied().unwrap_or([0; 32]));
-                    // Of what was before its welcome this device knows nothing: who is that far behind is no fork.
-                    let is_in = group.member(from).is_some() && epoch >= group.first_epoch();
-                    if is_in { GroupEvent::Fork { epoch, ours, theirs } } else { GroupEvent::Refused }
+                    let (ours, theirs) = (group.hash_at(epoch), hashes.first().copied().unwrap_or([0; 32]));
+                    // What came long before its welcome this device does not know: who is that far behind is no fork.
+                    let can_tell = ours.is_some() || epoch > group.epoch();
+                    if group.member(from).is_some() && can_tell {
+                        GroupEvent::Fork { epoch, ours: ours.unwrap_or([0; 32]), theirs }
+                    } else {
+                        GroupEvent::Refused
+                    }
                 }
                 Some(base) if base < group.epoch() && group.concerns(from, base) => {
                     // Another branch, or one that is longer: then this device has something to learn.
@@ -60,12 +63,12 @@ impl Device {
         Event::Group { group: id, from, what }
     }
 
-    /// A member keeps no commits that would lead to where it stands.
+    /// A member, or who brought this device in, keeps no commits that would lead to where it stands.
     pub(super) fn commits_gone(&self, from: Fingerprint, id: GroupId, epoch: u64, theirs: [u8; 32]) -> Event {
         let what = match self.groups.get(&id) {
-            Some(group) if group.member(from).is_none() => GroupEvent::Refused,
-            Some(group) if group.transcript_at(epoch) == Some(theirs) => GroupEvent::Known,
-            Some(group) => GroupEvent::Fork { epoch, ours: group.transcript_at(epoch).unwrap_or([0; 32]), theirs },
+            Some(group) if group.member(from).is_none() && group.bringer() != Some(from) => GroupEvent::Refused,
+            Some(group) if group.hash_at(epoch) == Some(theirs) => GroupEvent::Known,
+            Some(group) => GroupEvent::Fork { epoch, ours: group.hash_at(epoch).unwrap_or([0; 32]), theirs },
             None => GroupEvent::Refused,
         };
         Event::Group { group: id, from, what }

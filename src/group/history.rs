@@ -18,6 +18,12 @@ impl Group {
         self.epochs.get(index).map(|epoch| epoch.transcript)
     }
 
+    /// The same, and of the epoch before the welcome, whose hash is all that a device knows of it.
+    pub(crate) fn hash_at(&self, epoch: u64) -> Option<[u8; 32]> {
+        let before = || self.remembered_welcome().filter(|welcome| welcome.epoch.checked_sub(1) == Some(epoch));
+        self.transcript_at(epoch).or_else(|| before().map(|welcome| welcome.extends))
+    }
+
     /// When the first commit after an epoch came that ended every chain.
     pub(crate) fn ended_after(&self, epoch: u64) -> Option<UnixTime> {
         self.first_end(epoch).map(|(_, at)| at)
@@ -75,13 +81,7 @@ impl Group {
     /// The newest of another's epochs that this device has too.
     pub(crate) fn parting(&self, epoch: u64, hashes: &[[u8; 32]]) -> Option<u64> {
         let mut epochs = (0..).map_while(|back| epoch.checked_sub(back)).zip(hashes);
-        // Of the epoch before its welcome a device knows the hash.
-        let before = self.remembered_welcome().zip(self.first_epoch().checked_sub(1));
-        let knows = |epoch: u64, hash: [u8; 32]| {
-            self.transcript_at(epoch) == Some(hash)
-                || before.is_some_and(|(welcome, before)| (before, welcome.extends) == (epoch, hash))
-        };
-        epochs.find(|(epoch, hash)| knows(*epoch, **hash)).map(|(epoch, _)| epoch)
+        epochs.find(|(epoch, hash)| self.hash_at(*epoch) == Some(**hash)).map(|(epoch, _)| epoch)
     }
 
     /// Whether nothing has been built on this device's welcome.

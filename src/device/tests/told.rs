@@ -148,24 +148,33 @@ fn questions_are_answered_with_what_leads_on() {
     assert!(matches!(gone(carol, 6, elsewhere), GroupEvent::Fork { epoch: 6, .. }));
     assert_eq!(gone(eve, 6, elsewhere), GroupEvent::Refused);
     assert_eq!(gone(eve, 6, hash(6)), GroupEvent::Refused);
-    // Of what was before its welcome a device knows nothing.
-    let mut before = Group::create(&scene.alice, GroupPolicy::default(), &mut scene.rng).unwrap();
-    let carol_in = RosterChange::Add(*scene.carol.public(), Role::Member);
-    before.commit(&scene.alice, &[carol_in], NOW).unwrap();
-    before.commit(&scene.alice, &[policy(3)], NOW).unwrap();
-    let me = *scene.device.identity.public();
-    let welcome = before.commit(&scene.alice, &[RosterChange::Add(me, Role::Member)], NOW).unwrap().welcome;
-    let joined = Group::join(&me, &welcome, scene.names[0], NOW).unwrap();
+}
+
+/// Of what was before its welcome a device knows one hash, and believes who brought it in that this was undone.
+#[test]
+fn newcomers_are_told_of_forks() {
+    let mut scene = Scene::new();
+    let [alice, carol, _, eve] = scene.names;
+    let (elsewhere, me) = ([7; 32], *scene.device.identity.public());
+    let mut group = Group::create(&scene.alice, GroupPolicy::default(), &mut scene.rng).unwrap();
+    let carol_in = RosterChange::Add(*scene.carol.public(), Role::Admin);
+    group.commit(&scene.alice, &[carol_in], NOW).unwrap();
+    group.commit(&scene.alice, &[policy(3)], NOW).unwrap();
+    let before = group.transcript();
+    let welcome = group.commit(&scene.alice, &[RosterChange::Add(me, Role::Member)], NOW).unwrap().welcome;
+    let mut joined = Group::join(&me, &welcome, alice, NOW).unwrap();
     scene.settle(Vec::from([Change::Group(joined.id(), Some(Box::new(joined.clone())))]));
-    for (epoch, fork) in [(1, false), (2, false), (3, true), (4, true)] {
-        let event = scene.device.plan_commits_wanted(
-            carol,
-            joined.id(),
-            (epoch, &[elsewhere]),
-            &mut Vec::new(),
-            &mut Vec::new(),
-        );
-        let is_fork = matches!(event, Event::Group { what: GroupEvent::Fork { .. }, .. });
-        assert_eq!(is_fork, fork, "{epoch}");
-    }
+    let is_fork = |event| matches!(event, Event::Group { what: GroupEvent::Fork { .. }, .. });
+    let asked = |epoch, hash| {
+        let (mut changes, mut notices) = (Vec::new(), Vec::new());
+        is_fork(scene.device.plan_commits_wanted(carol, joined.id(), (epoch, &[hash]), &mut changes, &mut notices))
+    };
+    assert_eq!([1, 2, 3, 4].map(|epoch| asked(epoch, elsewhere)), [false, true, true, true]);
+    assert!(!asked(2, before));
+
+    joined.commit(&scene.carol, &[RosterChange::Remove(alice)], NOW).unwrap();
+    scene.settle(Vec::from([Change::Group(joined.id(), Some(Box::new(joined.clone())))]));
+    let gone = |from, epoch, hash| is_fork(scene.device.commits_gone(from, joined.id(), epoch, hash));
+    assert!(gone(alice, 0, [0; 32]) && gone(alice, 2, elsewhere) && gone(carol, 1, elsewhere));
+    assert!(!gone(alice, 2, before) && !gone(eve, 2, elsewhere));
 }
