@@ -199,7 +199,7 @@ pub(super) struct Paid {
 
 /// Contents that many members get, made once.
 #[derive(Default)]
-struct Cache {
+pub(super) struct Cache {
     welcome: BTreeMap<u64, GuardedVec>,
     commit: BTreeMap<u64, GuardedVec>,
     announcement: Option<GuardedVec>,
@@ -233,13 +233,13 @@ fn cached<'c, R: CryptoRng + ?Sized>(
 }
 
 /// What is owed to a member next.
-enum Payment<'c> {
+pub(super) enum Payment<'c> {
     Message(PayloadKind, &'c [u8]),
     Nothing,
 }
 
 /// The next message owed to a member, and what is owed behind it.
-fn payment<'c, R: CryptoRng + ?Sized>(
+pub(super) fn payment<'c, R: CryptoRng + ?Sized>(
     group: &Group,
     own: Option<&OwnChain>,
     me: Fingerprint,
