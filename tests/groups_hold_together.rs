@@ -10,8 +10,9 @@
 )]
 
 use sceau::device::{Event, GroupChange, GroupEvent, Search};
-use sceau::error::{GroupError, OpenError};
+use sceau::error::{GroupError, OpenError, SealError};
 use sceau::group::{GroupPolicy, Role};
+use sceau::{Padding, Policy};
 use sceau_testkit::crowd::Flying;
 use sceau_testkit::crowd::Party;
 use sceau_testkit::talk::done;
@@ -171,6 +172,30 @@ fn chains_are_replaced_by_the_policy() {
     }
     assert_eq!(chains(&crowd), sceau::limits::MAX_MEMBER_CHAINS, "of 24");
     assert_clean(&crowd);
+}
+
+/// What is made at once is bounded: the others are named, and owed.
+#[test]
+fn large_batches_are_made_in_parts() {
+    let mut crowd = Crowd::together(70, 7);
+    crowd.thorough = false;
+    crowd.say(0, b"now all sessions are answered").unwrap();
+    crowd.flush();
+    // 64 envelopes of a MiB do not pass the bound yet, the next one does.
+    let (group, now) = (crowd.group(), crowd.now);
+    let Party { device, disk, .. } = &mut crowd.parties[0];
+    let mut policy = Policy::default();
+    policy.padding = Padding::with_smallest(1 << 20);
+    device.set_policy(policy);
+    let Ok(1) = device.renew_chains().commit(|changes| disk.apply(changes)) else { panic!("there is one chain") };
+    let ready = done(device.prepare_group(group, now, &mut crowd.rng).unwrap());
+    assert!(ready.deliveries.iter().all(|delivery| delivery.envelope.len() == 1 << 20));
+    assert_eq!((ready.deliveries.len(), ready.unreachable.len()), (65, 4));
+    assert!(ready.unreachable.iter().all(|one| one.why == SealError::Later));
+    assert_eq!(device.group(group).unwrap().owed, 4);
+    let rest = done(device.seal_group_owed(group, now, &mut crowd.rng).unwrap());
+    assert_eq!((rest.deliveries.len(), rest.unreachable.len()), (4, 0));
+    assert_eq!(device.group(group).unwrap().owed, 0);
 }
 
 /// Two admins commit at once; whatever arrives first, all end up on the better one, and the other is told.

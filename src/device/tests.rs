@@ -1,5 +1,6 @@
 //! Groups on a device, as only the inside can set them up.
 
+mod commits;
 mod payments;
 mod records;
 mod rosters;

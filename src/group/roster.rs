@@ -241,9 +241,9 @@ impl Group {
                 (RosterChange::Add(..), Some(_)) => return Err(GroupError::AlreadyMember),
                 (RosterChange::Add(..), None) => count = count.saturating_add(1),
                 (_, None) => return Err(GroupError::UnknownMember),
-                (RosterChange::Remove(_), Some(_)) if name != commit.signer => count = count.saturating_sub(1),
                 // To go oneself is to leave.
                 (RosterChange::Remove(_), Some(_)) if name == commit.signer => return Err(GroupError::NotAllowed),
+                (RosterChange::Remove(_), Some(_)) => count = count.saturating_sub(1),
                 (RosterChange::SetRole(_, role), Some(member)) if member.role() == *role => {
                     return Err(GroupError::NoChange);
                 }

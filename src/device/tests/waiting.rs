@@ -108,3 +108,22 @@ fn what_waits_is_compared_within_bounds() {
     scene.device.settle_waiting(&mut group, NOW, &mut Plan::default());
     assert_eq!(group.epoch(), 4);
 }
+
+/// What came as an attachment waits no longer, whoever else's commits follow from it.
+#[test]
+fn what_was_fetched_waits_no_longer() {
+    let mut scene = Scene::new();
+    let ([_, carol, dave, _], mut group) = (scene.names, scene.group.clone());
+    scene.follow(&group, &[]);
+    let id = group.id();
+    let [first, second] = [1, 2].map(|i| group.commit(&scene.alice, &[policy(i)], NOW).unwrap().commit);
+    let (attachment, ciphertext) = crate::attachment::seal(&first, &mut scene.rng).unwrap();
+    let named = RosterMessage::Elsewhere(id, attachment).encode();
+    waits(&mut scene, carol, Vec::from([(id, PayloadKind::Roster, named)]));
+    waits(&mut scene, dave, Vec::from([(id, PayloadKind::Roster, second)]));
+    assert_eq!(scene.device.wanted().count(), 1);
+    let Ok(_) = scene.device.take_attached(&ciphertext, NOW).unwrap().commit(|_| Ok::<_, Infallible>(()));
+    assert_eq!(scene.device.group(id).unwrap().roster.epoch(), 4);
+    assert_eq!(scene.device.wanted().count(), 0);
+    assert!(scene.device.waiting.is_empty());
+}
