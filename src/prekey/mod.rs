@@ -4,6 +4,8 @@
 mod image;
 mod record;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use record::BlockId;
 pub(crate) use store::{PreKeyChange, ResponderKeys};
