@@ -39,10 +39,9 @@ impl Device {
                     }
                 }
                 Some(base) if base < group.epoch() && group.concerns(from, base) => {
-                    // Another branch, or one that is longer: then this device has something to learn.
-                    let elsewhere = base < epoch;
-                    // Whoever is out and follows another branch shows it first: a hash is soon invented.
-                    let ask = elsewhere && epoch > group.epoch() && group.member(from).is_some();
+                    // Further on, on another branch: this device has something to learn. Whoever is out shows its branch first:
+                    // a hash is soon invented.
+                    let ask = epoch > group.epoch() && group.member(from).is_some();
                     self.owe(id, from, &mut plan, |debt| {
                         debt.commits_after = Some(base);
                         debt.ask |= ask;

@@ -48,6 +48,23 @@ fn waits_already(scene: &mut Scene, peer: Fingerprint, commit: &[u8]) {
 }
 
 #[test]
+fn early_commits_wait_and_members_are_asked_once() {
+    let mut scene = Scene::new();
+    let ([_, carol, _, eve], mut group) = (scene.names, scene.group.clone());
+    scene.follow(&scene.group.clone(), &[]);
+    group.commit(&scene.alice, &[policy(8)], NOW).unwrap();
+    let early = group.commit(&scene.alice, &[policy(9)], NOW).unwrap().commit;
+    let (event, debts, waits) = brought(&scene, carol, &early);
+    assert_eq!((event, waits), (GroupEvent::Waiting, true));
+    assert_eq!(debts.unwrap().0, BTreeMap::from([(carol, Debt { ask: true, ..NOTHING })]));
+    let (event, debts, waits) = brought(&scene, eve, &early);
+    assert_eq!((event, debts, waits), (GroupEvent::Waiting, None, true));
+    waits_already(&mut scene, carol, &early);
+    let (event, debts, _) = brought(&scene, carol, &early);
+    assert_eq!((event, debts), (GroupEvent::Waiting, None));
+}
+
+#[test]
 fn who_was_added_by_what_is_undone_is_told() {
     let mut scene = Scene::new();
     let ([alice, _, dave, eve], group) = (scene.names, scene.group.clone());
