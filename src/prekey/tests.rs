@@ -111,7 +111,7 @@ fn prekeys_end_after_their_grace() {
         let entry = IntroductionEntry { session, block };
         store.swap(&mut PreKeyChange::Introduction(IntroductionId([id; 16]), Some(entry)));
     }
-    let mut expire = |store: &mut PreKeyStore, at| {
+    let expire = |store: &mut PreKeyStore, at| {
         store.expire(&LIFETIMES, UnixTime(at), |session| *session == alive);
         let introductions: BTreeSet<_> = store.record().iter().map(|(_, entry)| entry.session).collect();
         (store.signed_not_after().is_some(), store.one_time_left(), introductions.into_iter().collect::<Vec<_>>())
