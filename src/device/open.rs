@@ -235,7 +235,7 @@ impl Device {
         Ok((changes, Opened { event, notices }))
     }
 
-    fn warn_of_prekeys(&self, changes: &[PreKeyChange], notices: &mut Vec<Notice>) {
+    pub(super) fn warn_of_prekeys(&self, changes: &[PreKeyChange], notices: &mut Vec<Notice>) {
         let used = changes.iter().filter(|change| matches!(change, PreKeyChange::OneTime(..))).count();
         let left = self.prekeys.one_time_left().saturating_sub(used);
         if left < self.policy.low_water {

@@ -2,6 +2,7 @@
 
 mod commits;
 mod payments;
+mod peers;
 mod records;
 mod rosters;
 mod told;

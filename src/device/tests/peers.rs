@@ -1,0 +1,89 @@
+//! Peers, their sessions, and the prekeys that made them.
+
+use super::*;
+use crate::codec::Reader;
+use crate::device::peer::Peer;
+use crate::error::DecodeError;
+use crate::limits::{MAX_INTRODUCTIONS, MAX_USED_PREKEYS};
+use crate::prekey::PreKeyChange;
+use crate::wire::introduction::IntroductionId;
+
+fn kept<T>(pending: Pending<'_, T>) -> T {
+    let Ok(value) = pending.commit(|_| Ok::<_, Infallible>(()));
+    value
+}
+
+/// Two devices of which the first has introduced itself to the second.
+fn introduced(rng: &mut ChaCha20Rng) -> [Device; 2] {
+    let [mut alice, mut bob] = [(); 2].map(|()| Device::generate(rng));
+    let bundle = kept(bob.publish_prekeys(1, NOW, rng).unwrap()).take_bundle();
+    let to = kept(alice.add_peer(&bundle, NOW).unwrap());
+    let envelope = kept(alice.seal(to, b"Bonjour", NOW, rng).unwrap());
+    kept(bob.open(&envelope, NOW).unwrap());
+    [alice, bob]
+}
+
+#[test]
+fn few_prekeys_and_a_half_full_record_are_told() {
+    let mut rng = ChaCha20Rng::from_seed([4; 32]);
+    let mut device = Device::generate(&mut rng);
+    device.policy.low_water = 3;
+    let upload = kept(device.publish_prekeys(4, NOW, &mut rng).unwrap());
+    let told = |device: &Device, used: u32| {
+        let changes: Vec<_> = (0..used).map(|id| PreKeyChange::OneTime(id, None)).collect();
+        let mut notices = Vec::new();
+        device.warn_of_prekeys(&changes, &mut notices);
+        notices
+    };
+    assert_eq!(told(&device, 1), []);
+    assert_eq!(told(&device, 2), [Notice::FewPreKeys { left: 2 }]);
+    let session = crate::keys::SessionId::from_bytes([3; 16]);
+    for number in 1..MAX_INTRODUCTIONS / 2 {
+        let entry = device.prekeys.record().plan(upload.signed.fields.id, session).unwrap();
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&u64::try_from(number).unwrap().to_be_bytes());
+        if number + 1 == MAX_INTRODUCTIONS / 2 {
+            assert_eq!(told(&device, 0), []);
+        }
+        device.prekeys.swap(&mut PreKeyChange::Introduction(IntroductionId(id), Some(entry)));
+    }
+    assert_eq!(told(&device, 0), [Notice::IntroductionsHalfFull]);
+}
+
+#[test]
+fn only_a_higher_rank_is_lacked() {
+    let [alice, bob] = introduced(&mut ChaCha20Rng::from_seed([4; 32]));
+    let peer = bob.fingerprint();
+    let mut rank = alice.best_rank(peer).unwrap();
+    assert!(!alice.lacks_rank(peer, rank));
+    rank.created_at += 1;
+    assert!(alice.lacks_rank(peer, rank));
+}
+
+/// Without its introduction a session could not be restored.
+#[test]
+fn introductions_of_living_sessions_outlive_their_prekey() {
+    let [_, mut bob] = introduced(&mut ChaCha20Rng::from_seed([4; 32]));
+    let lifetimes = bob.policy.prekeys;
+    let late = NOW.plus(lifetimes.one_time + lifetimes.signed + 2 * lifetimes.grace);
+    kept(bob.maintain(late));
+    assert!(bob.prekeys.signed_not_after().is_none());
+    assert_eq!((bob.sessions.len(), bob.prekeys.record().iter().count()), (1, 1));
+}
+
+#[test]
+fn used_prekeys_of_a_peer_are_bounded() {
+    let mut rng = ChaCha20Rng::from_seed([4; 32]);
+    let mut image = Vec::new();
+    Peer::new(*IdentityKeyPair::generate(&mut rng).public()).write(&mut image);
+    let fixed = image.len() - 2;
+    let read = |count: usize| {
+        let mut image = image.clone();
+        image.truncate(fixed);
+        image.push(u8::try_from(count).unwrap());
+        image.resize(fixed + 1 + 4 * count + 1, 0);
+        Reader::whole(&image, Peer::read).map(drop)
+    };
+    assert_eq!(read(MAX_USED_PREKEYS), Ok(()));
+    assert_eq!(read(MAX_USED_PREKEYS + 1), Err(DecodeError::TooLong));
+}
