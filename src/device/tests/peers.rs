@@ -2,11 +2,13 @@
 
 use super::*;
 use crate::codec::Reader;
+use crate::device::index::TagIndex;
 use crate::device::peer::Peer;
 use crate::error::DecodeError;
 use crate::limits::{MAX_INTRODUCTIONS, MAX_USED_PREKEYS};
 use crate::prekey::PreKeyChange;
 use crate::wire::introduction::IntroductionId;
+use alloc::format;
 
 fn kept<T>(pending: Pending<'_, T>) -> T {
     let Ok(value) = pending.commit(|_| Ok::<_, Infallible>(()));
@@ -86,4 +88,19 @@ fn used_prekeys_of_a_peer_are_bounded() {
     };
     assert_eq!(read(MAX_USED_PREKEYS), Ok(()));
     assert_eq!(read(MAX_USED_PREKEYS + 1), Err(DecodeError::TooLong));
+}
+
+#[test]
+fn sessions_that_go_leave_nothing_behind() {
+    let [_, mut bob] = introduced(&mut ChaCha20Rng::from_seed([4; 32]));
+    let (id, peer) = bob.by_peer.iter().map(|(peer, id)| (*id, *peer)).next().unwrap();
+    bob.owing.insert(id);
+    let pending = bob.block(peer).unwrap();
+    let Ok(()) = pending.commit(|changes| {
+        assert_eq!((changes.len(), changes.is_empty()), (changes.iter().count(), false));
+        assert!(changes.len() > 1);
+        Ok::<_, Infallible>(())
+    });
+    assert!(bob.sessions.is_empty() && bob.by_peer.is_empty() && bob.owing.is_empty());
+    assert_eq!(format!("{:?}", bob.index), format!("{:?}", TagIndex::default()));
 }
