@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::codec::Reader;
+use crate::device::Standing;
 use crate::device::index::TagIndex;
 use crate::device::peer::Peer;
 use crate::error::DecodeError;
@@ -71,6 +72,35 @@ fn introductions_of_living_sessions_outlive_their_prekey() {
     kept(bob.maintain(late));
     assert!(bob.prekeys.signed_not_after().is_none());
     assert_eq!((bob.sessions.len(), bob.prekeys.record().iter().count()), (1, 1));
+    // Of a session that is gone, the record is deleted, not stored empty.
+    let alice = bob.by_peer.iter().map(|(peer, _)| *peer).next().unwrap();
+    kept(bob.block(alice).unwrap());
+    let Ok(1) = bob.maintain(late).commit(|changes| {
+        assert!(changes.len() == 1 && changes.iter().all(|record| matches!(record, Record::Delete(_))));
+        Ok::<_, Infallible>(())
+    }) else {
+        panic!("one block of introductions")
+    };
+}
+
+#[test]
+fn the_best_session_neither_fades_nor_owes() {
+    let restored = |standing: Standing| {
+        let [_, mut bob] = introduced(&mut ChaCha20Rng::from_seed([4; 32]));
+        for held in bob.sessions.values_mut() {
+            held.standing = standing;
+        }
+        let records = bob.records();
+        let rows = records.iter().filter_map(|record| match record {
+            Record::Put(key, bytes) => Some((key, bytes.to_vec())),
+            Record::Delete(_) => None,
+        });
+        Device::restore(rows.collect::<Vec<_>>()).map(drop)
+    };
+    let wrong = Err(StateError::Invariant);
+    assert_eq!(restored(Standing::default()), Ok(()));
+    assert_eq!(restored(Standing { fading_since: Some(NOW), owes_rank: false }), wrong);
+    assert_eq!(restored(Standing { fading_since: None, owes_rank: true }), wrong);
 }
 
 #[test]
