@@ -227,3 +227,10 @@ fn pictures_are_distinct() {
         assert!(table.contains(&format!("{index} {} {}", picture.symbol, picture.name)), "{index}");
     }
 }
+
+#[test]
+fn fingerprints_are_shown_in_groups_of_four() {
+    let name = sceau::Fingerprint::from_bytes(core::array::from_fn(|i| u8::try_from(i).unwrap()));
+    let shown = "0001 0203 0405 0607 0809 0a0b 0c0d 0e0f 1011 1213 1415 1617 1819 1a1b 1c1d 1e1f";
+    assert_eq!(name.to_string(), shown);
+}

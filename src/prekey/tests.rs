@@ -1,12 +1,15 @@
 //! Prekeys from the inside: what a fuller store or an unlucky generator would show.
 
-use super::record::IntroductionEntry;
+use super::record::{IntroductionEntry, IntroductionRecord};
 use super::*;
+use crate::codec::Reader;
+use crate::error::DecodeError;
 use crate::identity::IdentityKeyPair;
 use crate::keys::SessionId;
 use crate::limits::MAX_INTRODUCTIONS;
 use crate::wire::introduction::IntroductionId;
 use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
 use chacha20::ChaCha20Rng;
 use core::convert::Infallible;
 use rand_core::{SeedableRng, TryCryptoRng, TryRng};
@@ -120,4 +123,45 @@ fn prekeys_end_after_their_grace() {
     assert_eq!(expire(&mut store, 1_111), (false, 2, Vec::from([alive])));
     assert_eq!(expire(&mut store, 1_210), (false, 2, Vec::from([alive])));
     assert_eq!(expire(&mut store, 1_211), (false, 0, Vec::from([alive])));
+}
+
+#[test]
+fn images_of_the_record_have_one_form() {
+    let read = |record: &mut IntroductionRecord, signed_id, number, ids: &[u8]| {
+        let mut image = Vec::from(u32::try_from(ids.len()).unwrap().to_be_bytes());
+        image.extend(ids.iter().flat_map(|id| [[*id; 16], [3; 16]]).flatten());
+        let block = BlockId { signed_id, number };
+        Reader::whole(&image, |reader| record.read_block(block, reader))
+    };
+    let mut record = IntroductionRecord::default();
+    let wrong = Err(DecodeError::Invalid);
+    assert_eq!(read(&mut record, 9, 0, &[1, 2]), Ok(()));
+    assert_eq!(read(&mut record, 9, 0, &[3]), wrong, "a block twice");
+    assert_eq!(read(&mut record, 9, 1, &[]), wrong);
+    assert_eq!(read(&mut record, 0, 1, &[3]), wrong);
+    assert_eq!(read(&mut record, 9, 2, &[4, 3]), wrong);
+    assert_eq!(read(&mut record, 9, 3, &[1]), wrong, "an introduction twice");
+    assert_eq!(read(&mut record, 9, 4, &[5, 6]), Ok(()));
+}
+
+#[test]
+fn images_of_prekeys_have_one_form() {
+    let mut rng = ChaCha20Rng::from_seed([5; 32]);
+    let identity = IdentityKeyPair::generate(&mut rng);
+    let mut store = PreKeyStore::new();
+    let id = store.publish(&identity, 0, Rotation::IfDue, &LIFETIMES, NOW, &mut rng).unwrap().signed.fields.id;
+    let mut image = Vec::new();
+    store.write_signed(id, &mut image).unwrap();
+    let changed = |id: u32, generation: u32| {
+        let rest = image[8..].iter().copied();
+        id.to_be_bytes().into_iter().chain(generation.to_be_bytes()).chain(rest).collect::<Vec<_>>()
+    };
+    let read = |store: &mut PreKeyStore, image: &[u8]| Reader::whole(image, |reader| store.read_signed(reader));
+    let mut restored = PreKeyStore::new();
+    let wrong = Err(DecodeError::Invalid);
+    assert_eq!(read(&mut restored, &changed(0, 0)), wrong);
+    assert_eq!(read(&mut restored, &changed(7, 0)), Ok(7));
+    assert_eq!(read(&mut restored, &changed(8, 0)), wrong, "a generation twice");
+    assert_eq!(read(&mut restored, &changed(7, 1)), wrong, "an id twice");
+    assert_eq!(read(&mut restored, &changed(8, 1)), Ok(8));
 }

@@ -113,3 +113,12 @@ fn members_on_another_roster_are_given_all_commits_and_asked() {
     let joined = Group::join(&me, &welcome, alice, NOW).unwrap();
     assert_eq!(announce(&mut scene, &joined), debt(None));
 }
+
+#[test]
+fn who_leaves_is_put_out_by_its_own_commit() {
+    let scene = Scene::new();
+    let ([_, carol, dave, _], mut group) = (scene.names, scene.group.clone());
+    group.commit(&scene.carol, &[RosterChange::Leave], NOW).unwrap();
+    let (_, commit) = group.commits_after(2).next().unwrap();
+    assert!(commit.removes(carol) && !commit.removes(dave));
+}
