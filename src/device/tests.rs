@@ -1,4 +1,4 @@
-//! Groups on a device, as only the inside can set them up.
+//! A device, its groups and its peers, as only the inside can set them up.
 
 mod commits;
 mod payments;
