@@ -12,7 +12,8 @@
 
 use chacha20::ChaCha20Rng;
 use sceau::certificate::{
-    Address, Certificate, CertificateDemand, CertificatePolicy, CertificateState, IssuerKeyPair, RootKeyPair,
+    Address, Certificate, CertificateDemand, CertificatePolicy, CertificateState, IssuerCertificate, IssuerKeyPair,
+    RootKeyPair,
 };
 use sceau::error::{CertificateError, OpenError};
 use sceau::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
@@ -94,6 +95,8 @@ fn chains_of_trust() {
     // The issuer's own time ends the certificate's.
     let issuers = authority.root.certify(authority.issuer.public(), NOW.plus(90 * DAY));
     assert_eq!((issuers.issuer(), issuers.not_after()), (authority.issuer.public(), NOW.plus(90 * DAY)));
+    let encoding = issuers.encode();
+    assert_eq!((encoding.len(), IssuerCertificate::decode(&encoding)), (IssuerCertificate::LEN, Ok(issuers)));
     let long = authority.certify(alice.public(), b"alice", NOW.plus(900 * DAY));
     assert_eq!(long.not_after(), NOW.plus(90 * DAY));
     assert_eq!(policy.check(&long, alice.public(), NOW.plus(91 * DAY)), Err(CertificateError::Expired));
@@ -384,12 +387,21 @@ fn shown_when_people_write_whatever_came_before() {
         } else {
             done(introduction.unwrap());
         }
+        // What the group says next goes on the same session, and shows no more.
+        let session = |talk: &Talk| talk.bob.peer(to_carol).unwrap().session.unwrap().id;
+        let by_group = session(&talk);
+        let policy = sceau::device::GroupChange::SetPolicy(sceau::group::GroupPolicy { max_messages: 7, max_age: 60 });
+        let commit = done(talk.bob.commit_group(group, &[policy], NOW, &mut talk.rng).unwrap());
+        assert_eq!((commit.deliveries.len(), session(&talk)), (1, by_group));
         assert!(!talk.bob.peer(to_carol).unwrap().shows_certificate);
         let envelope = done(talk.bob.seal(to_carol, b"hello", NOW, &mut talk.rng).unwrap());
         assert_eq!(certificate_of(&opens(&mut carol, &envelope, NOW)), CertificateState::Valid, "{demand:?}");
         assert!(talk.bob.peer(to_carol).unwrap().shows_certificate);
         // Once is enough: what follows goes on that session.
+        let by_people = session(&talk);
+        assert_ne!(by_people, by_group);
         let envelope = done(talk.bob.seal(to_carol, b"again", NOW, &mut talk.rng).unwrap());
+        assert_eq!(session(&talk), by_people);
         assert!(matches!(opens(&mut carol, &envelope, NOW).event, Event::Message { .. }));
     }
 }

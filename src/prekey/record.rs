@@ -168,4 +168,32 @@ mod tests {
         assert_eq!(restored.entries, before);
         assert_eq!(restored.blocks, record.blocks);
     }
+
+    /// What it can take in, it can read; and no more.
+    #[test]
+    fn images_hold_no_more_than_the_record() {
+        let session = SessionId::from_bytes([3; 16]);
+        let read = |last: usize| {
+            let mut record = IntroductionRecord::default();
+            let full = u32::try_from(MAX_INTRODUCTIONS / INTRODUCTIONS_PER_BLOCK).unwrap();
+            let mut number = 0;
+            for block in 0..=full {
+                let count = if block < full { INTRODUCTIONS_PER_BLOCK } else { last };
+                let mut image = Vec::new();
+                image.count(count);
+                for _ in 0..count {
+                    image.bytes(&id(number).0);
+                    image.bytes(session.as_bytes());
+                    number += 1;
+                }
+                let name = BlockId { signed_id: 9, number: block };
+                if count > 0 {
+                    Reader::whole(&image, |reader| record.read_block(name, reader))?;
+                }
+            }
+            Ok(record.count(9))
+        };
+        assert_eq!(read(0), Ok(MAX_INTRODUCTIONS));
+        assert_eq!(read(1), Err(DecodeError::TooLong));
+    }
 }

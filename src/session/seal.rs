@@ -162,3 +162,30 @@ impl Session {
         self.ratchet.swap_send(&mut step.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::MAX_RECEIPT_IDS;
+    use crate::session::Content;
+    use crate::session::testing::Pair;
+    use crate::wire::envelope::Envelope;
+
+    /// The peer opens what was sealed; too few and too many tags are refused and change nothing.
+    #[test]
+    fn receipts_name_what_was_read() {
+        let Pair { mut alice, mut bob, mut rng, .. } = Pair::answered();
+        for count in [1, 2, MAX_RECEIPT_IDS] {
+            let tags: Vec<_> = (0..count).map(|i| Tag::from_bytes([u8::try_from(i % 251).unwrap(); 16])).collect();
+            let envelope = alice.seal_receipt(&tags, Padding::default(), &mut rng).unwrap();
+            let opened = bob.open(&Envelope::parse(&envelope).unwrap()).unwrap();
+            assert_eq!(opened.content, Content::Receipt(tags));
+        }
+        let before = alice.to_state();
+        for count in [0, MAX_RECEIPT_IDS + 1] {
+            let tags = vec![Tag::from_bytes([1; 16]); count];
+            assert_eq!(alice.seal_receipt(&tags, Padding::default(), &mut rng), Err(SealError::TooLong));
+        }
+        assert_eq!(alice.to_state().expose(), before.expose());
+    }
+}

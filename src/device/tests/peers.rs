@@ -2,18 +2,32 @@
 
 use super::*;
 use crate::codec::Reader;
-use crate::device::Standing;
 use crate::device::index::TagIndex;
 use crate::device::peer::Peer;
+use crate::device::{Held, Standing};
 use crate::error::DecodeError;
-use crate::limits::{MAX_INTRODUCTIONS, MAX_USED_PREKEYS};
-use crate::prekey::PreKeyChange;
+use crate::keys::SessionId;
+use crate::limits::{MAX_FADING, MAX_INTRODUCTIONS, MAX_USED_PREKEYS};
+use crate::padding::Padding;
+use crate::prekey::{PreKeyChange, VerifiedPreKeyBundle};
+use crate::session::Session;
+use crate::wire::bundle::PreKeyBundle;
 use crate::wire::introduction::IntroductionId;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::format;
 
 fn kept<T>(pending: Pending<'_, T>) -> T {
     let Ok(value) = pending.commit(|_| Ok::<_, Infallible>(()));
     value
+}
+
+fn restored(device: &Device) -> Result<Device, StateError> {
+    let records = device.records();
+    let rows = records.iter().filter_map(|record| match record {
+        Record::Put(key, bytes) => Some((key, bytes.to_vec())),
+        Record::Delete(_) => None,
+    });
+    Device::restore(rows.collect::<Vec<_>>())
 }
 
 /// Two devices of which the first has introduced itself to the second.
@@ -40,7 +54,7 @@ fn few_prekeys_and_a_half_full_record_are_told() {
     };
     assert_eq!(told(&device, 1), []);
     assert_eq!(told(&device, 2), [Notice::FewPreKeys { left: 2 }]);
-    let session = crate::keys::SessionId::from_bytes([3; 16]);
+    let session = SessionId::from_bytes([3; 16]);
     for number in 1..MAX_INTRODUCTIONS / 2 {
         let entry = device.prekeys.record().plan(upload.signed.fields.id, session).unwrap();
         let mut id = [0; 16];
@@ -85,22 +99,17 @@ fn introductions_of_living_sessions_outlive_their_prekey() {
 
 #[test]
 fn the_best_session_neither_fades_nor_owes() {
-    let restored = |standing: Standing| {
+    let stands = |standing: Standing| {
         let [_, mut bob] = introduced(&mut ChaCha20Rng::from_seed([4; 32]));
         for held in bob.sessions.values_mut() {
             held.standing = standing;
         }
-        let records = bob.records();
-        let rows = records.iter().filter_map(|record| match record {
-            Record::Put(key, bytes) => Some((key, bytes.to_vec())),
-            Record::Delete(_) => None,
-        });
-        Device::restore(rows.collect::<Vec<_>>()).map(drop)
+        restored(&bob).map(drop)
     };
     let wrong = Err(StateError::Invariant);
-    assert_eq!(restored(Standing::default()), Ok(()));
-    assert_eq!(restored(Standing { fading_since: Some(NOW), owes_rank: false }), wrong);
-    assert_eq!(restored(Standing { fading_since: None, owes_rank: true }), wrong);
+    assert_eq!(stands(Standing::default()), Ok(()));
+    assert_eq!(stands(Standing { fading_since: Some(NOW), owes_rank: false }), wrong);
+    assert_eq!(stands(Standing { fading_since: None, owes_rank: true }), wrong);
 }
 
 #[test]
@@ -133,4 +142,94 @@ fn sessions_that_go_leave_nothing_behind() {
     });
     assert!(bob.sessions.is_empty() && bob.by_peer.is_empty() && bob.owing.is_empty());
     assert_eq!(format!("{:?}", bob.index), format!("{:?}", TagIndex::default()));
+}
+
+/// Alice's introduction of some rank, and the session that it makes.
+fn introduction(alice: &Device, bundle: PreKeyBundle, rank: u64, rng: &mut ChaCha20Rng) -> (SessionId, Vec<u8>) {
+    let bundle = VerifiedPreKeyBundle::verify(bundle, NOW).unwrap();
+    let mut session = Session::initiate(&alice.identity, None, &bundle, rank, rng).unwrap();
+    let envelope = session.seal(b"Bonjour", Padding::default(), rng).unwrap();
+    (session.id(), envelope)
+}
+
+/// What faded first goes; but neither the best one, nor the best one that the peer is known to hold.
+#[test]
+fn the_session_that_faded_longest_goes() {
+    let mut rng = ChaCha20Rng::from_seed([4; 32]);
+    let [mut alice, mut bob] = [(); 2].map(|()| Device::generate(&mut rng));
+    let mut bobs = kept(bob.publish_prekeys(8, NOW, &mut rng).unwrap());
+    let mut alices = kept(alice.publish_prekeys(8, NOW, &mut rng).unwrap());
+    let to_alice = kept(bob.add_peer(&alices.take_bundle(), NOW).unwrap());
+    let held = |bob: &Device| bob.sessions.keys().copied().collect::<BTreeSet<_>>();
+    let mut expected = VecDeque::new();
+    let same = |bob: &Device, expected: &VecDeque<SessionId>| {
+        assert_eq!(held(bob), expected.iter().copied().collect());
+        restored(bob).unwrap();
+    };
+    let mut clock = 0..;
+    let mut tick = || NOW.plus(clock.next().unwrap());
+    // Alice introduces herself again and again: Bob holds what is hers, and each outranks the one before.
+    for _ in 0..=MAX_FADING {
+        let now = tick();
+        let (id, envelope) = introduction(&alice, bobs.take_bundle(), now.0, &mut rng);
+        kept(bob.open(&envelope, now).unwrap());
+        expected.push_back(id);
+    }
+    same(&bob, &expected);
+    // Bob does, and nobody answers. At last only one of hers is left: the last.
+    let hers = expected[MAX_FADING];
+    for round in 0..=MAX_FADING {
+        let now = tick();
+        kept(bob.renew(to_alice, &alices.take_bundle(), now, &mut rng).unwrap());
+        kept(bob.seal(to_alice, b"Bonjour", now, &mut rng).unwrap());
+        if round < MAX_FADING {
+            expected.pop_front();
+        } else {
+            assert_eq!(expected.remove(1).map(|_| expected[0]), Some(hers));
+        }
+        expected.push_back(*bob.best_session(to_alice).unwrap().0);
+        same(&bob, &expected);
+    }
+    // One that is outranked when it comes pushes out what has faded for longer, not the best.
+    let (id, envelope) = introduction(&alice, bobs.take_bundle(), 1, &mut rng);
+    let now = tick();
+    kept(bob.open(&envelope, now).unwrap());
+    assert_eq!(expected.remove(1).map(|_| expected[0]), Some(hers));
+    let best = expected.back().copied();
+    expected.push_back(id);
+    same(&bob, &expected);
+    assert_eq!(bob.best_session(to_alice).map(|(id, _)| *id), best);
+    // More than that is no state of a device.
+    let bundle = VerifiedPreKeyBundle::verify(alices.take_bundle(), NOW).unwrap();
+    let session = Session::initiate(&bob.identity, None, &bundle, 2, &mut rng).unwrap();
+    let standing = Standing { fading_since: Some(NOW), owes_rank: false };
+    let one_more = Change::Session(session.id(), Some(Box::new(Held { session, standing })));
+    kept(Pending::new(&mut bob, Vec::from([one_more]), ()));
+    assert_eq!(restored(&bob).map(drop), Err(StateError::Invariant));
+}
+
+#[test]
+fn only_a_better_session_displaces_a_confirmed_one() {
+    let displaced = |rank: u64, confirmed: bool| {
+        let mut rng = ChaCha20Rng::from_seed([4; 32]);
+        let [mut alice, mut bob] = [(); 2].map(|()| Device::generate(&mut rng));
+        let mut bobs = kept(bob.publish_prekeys(3, NOW, &mut rng).unwrap());
+        let to_bob = kept(alice.add_peer(&bobs.take_bundle(), NOW).unwrap());
+        let first = kept(alice.seal(to_bob, b"Bonjour", NOW, &mut rng).unwrap());
+        let told = kept(bob.open(&first, NOW).unwrap());
+        let displaced = Notice::Displaced(alice.fingerprint());
+        assert!(!told.notices.contains(&displaced), "there was none");
+        if confirmed {
+            let reply = kept(bob.seal(alice.fingerprint(), b"Oui ?", NOW, &mut rng).unwrap());
+            kept(alice.open(&reply, NOW).unwrap());
+            let answer = kept(alice.seal(to_bob, b"Non.", NOW, &mut rng).unwrap());
+            kept(bob.open(&answer, NOW).unwrap());
+        }
+        let (_, envelope) = introduction(&alice, bobs.take_bundle(), rank, &mut rng);
+        kept(bob.open(&envelope, NOW).unwrap()).notices.contains(&displaced)
+    };
+    assert!(displaced(NOW.0 + 1, true));
+    assert!(!displaced(NOW.0 - 1, true));
+    assert!(!displaced(NOW.0 + 1, false));
+    assert!(!displaced(NOW.0 - 1, false));
 }
