@@ -14,11 +14,11 @@ use crate::device::debts::{Debt, Debts, Early, Waiting};
 use crate::device::event::{Event, GroupEvent, Notice};
 use crate::device::group_open::Plan;
 use crate::device::pending::{Change, Pending};
-use crate::error::StateError;
+use crate::error::{GroupError, StateError};
 use crate::group::{ChainId, Group, GroupId, GroupPolicy, MemberChain, OwnChain, Received, Role, RosterChange};
 use crate::identity::IdentityKeyPair;
 use crate::keys::{Fingerprint, UnixTime};
-use crate::limits::{MAX_COMPARISONS, MAX_MEMBER_CHAINS};
+use crate::limits::{MAX_COMPARISONS, MAX_GROUPS, MAX_MEMBER_CHAINS};
 use crate::secret::guard;
 use crate::wire::payload::PayloadKind;
 use crate::wire::roster::{RosterCommit, RosterMessage};
@@ -114,4 +114,18 @@ fn waits(scene: &mut Scene, peer: Fingerprint, what: Vec<(GroupId, PayloadKind, 
     let early = |(group, kind, bytes)| Early { group, kind, since: NOW, bytes: guard(bytes) };
     let waiting = Waiting(what.into_iter().map(early).collect());
     scene.settle(Vec::from([Change::Waiting(peer, waiting)]));
+}
+
+fn kept<T>(pending: Pending<'_, T>) -> T {
+    let Ok(value) = pending.commit(|_| Ok::<_, Infallible>(()));
+    value
+}
+
+fn restored(device: &Device) -> Result<Device, StateError> {
+    let records = device.records();
+    let rows = records.iter().filter_map(|record| match record {
+        Record::Put(key, bytes) => Some((key, bytes.to_vec())),
+        Record::Delete(_) => None,
+    });
+    Device::restore(rows.collect::<Vec<_>>())
 }

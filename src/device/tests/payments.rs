@@ -112,4 +112,9 @@ fn debts_stay_until_they_can_be_paid() {
     let paid = scene.device.pay(&group, None, &mut debts, NOW, &mut scene.rng, &mut Vec::new());
     assert_eq!(why(&paid), both(SealError::Blocked));
     assert_eq!(debts.0, BTreeMap::from([(carol, owed)]));
+    // That someone was never welcomed is remembered.
+    let welcome = Debt { welcome: Some(2), ..NOTHING };
+    let mut debts = Debts(BTreeMap::from([(eve, Debt { ask: true, ..welcome })]));
+    scene.device.pay(&group, None, &mut debts, NOW, &mut scene.rng, &mut Vec::new());
+    assert_eq!(debts.0, BTreeMap::from([(eve, welcome)]));
 }

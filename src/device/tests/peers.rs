@@ -16,20 +16,6 @@ use crate::wire::introduction::IntroductionId;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::format;
 
-fn kept<T>(pending: Pending<'_, T>) -> T {
-    let Ok(value) = pending.commit(|_| Ok::<_, Infallible>(()));
-    value
-}
-
-fn restored(device: &Device) -> Result<Device, StateError> {
-    let records = device.records();
-    let rows = records.iter().filter_map(|record| match record {
-        Record::Put(key, bytes) => Some((key, bytes.to_vec())),
-        Record::Delete(_) => None,
-    });
-    Device::restore(rows.collect::<Vec<_>>())
-}
-
 /// Two devices of which the first has introduced itself to the second.
 fn introduced(rng: &mut ChaCha20Rng) -> [Device; 2] {
     let [mut alice, mut bob] = [(); 2].map(|()| Device::generate(rng));

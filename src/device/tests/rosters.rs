@@ -97,3 +97,41 @@ fn what_was_said_in_an_undone_epoch_is_taken_back() {
         assert_eq!(moved.debts.0, BTreeMap::from([(carol, Debt { welcome: None, ..silent })]), "{epoch}");
     }
 }
+
+/// A device that is in as many groups as there may be makes no other, is brought into no other, and is restored.
+#[test]
+fn groups_are_bounded() {
+    let mut scene = Scene::new();
+    let me = *scene.device.identity.public();
+    let mut group = Group::create(&scene.alice, GroupPolicy::default(), &mut scene.rng).unwrap();
+    let welcome = group.commit(&scene.alice, &[RosterChange::Add(me, Role::Member)], NOW).unwrap().welcome;
+    let welcomed = |device: &Device| {
+        let mut plan = Plan::default();
+        let message = RosterMessage::decode(&welcome).unwrap();
+        let (_, event) = device.plan_roster(scene.names[0], message, &welcome, NOW, &mut plan).unwrap();
+        (event, plan.changes.is_empty())
+    };
+    let mut plan = Vec::new();
+    for _ in 0..MAX_GROUPS {
+        let group = Group::create(&scene.device.identity, GroupPolicy::default(), &mut scene.rng).unwrap();
+        plan.push(Change::Group(group.id(), Some(Box::new(group))));
+    }
+    let settle = |device: &mut Device, plan| kept(Pending::new(device, plan, ()));
+    settle(&mut scene.device, plan);
+    assert_eq!(welcomed(&scene.device), (GroupEvent::Refused, true));
+    let refused = scene.device.create_group(GroupPolicy::default(), &mut scene.rng).map(drop);
+    assert_eq!(refused, Err(GroupError::TooMany));
+    assert_eq!(restored(&scene.device).unwrap().groups.len(), MAX_GROUPS);
+    let one_more = Group::create(&scene.device.identity, GroupPolicy::default(), &mut scene.rng).unwrap();
+    let id = one_more.id();
+    settle(&mut scene.device, Vec::from([Change::Group(id, Some(Box::new(one_more)))]));
+    assert_eq!(restored(&scene.device).map(drop), Err(StateError::Inconsistent));
+    // Two less, and there is room for one.
+    let known: Vec<_> = scene.device.groups.keys().copied().take(2).collect();
+    for group in known {
+        kept(scene.device.forget_group(group).unwrap());
+    }
+    assert_eq!(welcomed(&scene.device), (GroupEvent::Joined { epoch: 1 }, false));
+    kept(scene.device.create_group(GroupPolicy::default(), &mut scene.rng).unwrap());
+    assert_eq!(scene.device.groups.len(), MAX_GROUPS);
+}
