@@ -21,7 +21,7 @@
 //!                                    group-message GROUP FROM EPOCH CONTENT
 //!                                    group-attachment GROUP FROM EPOCH KEY NOTE
 //!                                    group GROUP WHAT              WHAT is a `GroupEvent`'s name: Joined, Changed, ChainAnnounced,
-//!                                                                  ChainReceived, Known, Outvoted, Waiting, Fork, Refused, CommitsWanted
+//!                                                                  ChainReceived, ChainWanted, Known, Outvoted, Waiting, Fork, Refused, CommitsWanted
 //! search ENVELOPE                 as open, in all sessions, then in all groups
 //! mailboxes PEER                  ok ADDRESS...
 //! certificate CERTIFICATE         ok                               sets the device's own

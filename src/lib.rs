@@ -47,7 +47,7 @@ pub mod verification;
 mod embedding {}
 
 pub use attachment::Attachment;
-pub use device::{Changes, Device, Event, Notice, Opened, Pending, Policy, Record, RecordKey, Search};
+pub use device::{Changes, Device, Event, Notice, Opened, Pending, Policy, Prepared, Record, RecordKey, Search};
 pub use group::GroupId;
 pub use identity::IdentityKeyPair;
 pub use keys::{Fingerprint, IdentityKey, MailboxAddress, SessionId, UnixTime};

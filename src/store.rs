@@ -16,15 +16,15 @@
 //! let mut store = SealedStore::new(&key);
 //! let mut device = Device::generate(&mut rng);
 //! device.publish_prekeys(1, UnixTime(1_800_000_000), &mut rng)?.commit(|changes| {
-//!     let sealed = store.seal(changes, &mut rand::rng());
-//!     for (key, row) in sealed.rows() {
-//!         match row {
-//!             Some(bytes) => disk.insert(*key, bytes.to_vec()), // All in one transaction.
-//!             None => disk.remove(key),
-//!         };
-//!     }
-//!     store.stored(&sealed); // Only when that has succeeded.
-//!     Ok::<(), std::io::Error>(())
+//!     store.write(changes, &mut rand::rng(), |sealed| {
+//!         for (key, row) in sealed.rows() {
+//!             match row {
+//!                 Some(bytes) => disk.insert(*key, bytes.to_vec()), // All in one transaction.
+//!                 None => disk.remove(key),
+//!             };
+//!         }
+//!         Ok::<(), std::io::Error>(()) // And the mark is kept.
+//!     })
 //! })?;
 //! let (again, records) = SealedStore::open(&key, &disk, Some(&store.mark()))?;
 //! let restored = Device::restore(records.iter().map(|(key, image)| (*key, image.expose())))?;
@@ -185,7 +185,25 @@ impl SealedStore {
         self.parts.get(usize::from(part)).map(|part| &part.rows)
     }
 
-    /// Takes note that the rows were written. If that is not certain, or the mark could not be kept outside, drop the store
+    /// Has the changes of an operation written, as [`crate::Pending::commit`] wants it: [`Self::seal`], `write`, and
+    /// [`Self::stored`] if that succeeds. `write` has to write all rows in one transaction, and to keep the mark outside.
+    ///
+    /// # Errors
+    /// Whatever `write` returns; then nothing may have been written. When that can't be said, drop the store and the device
+    /// and open them again.
+    pub fn write<R: CryptoRng + ?Sized, E>(
+        &mut self,
+        changes: &Changes,
+        rng: &mut R,
+        write: impl FnOnce(&SealedChanges) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let sealed = self.seal(changes, rng);
+        write(&sealed)?;
+        self.stored(&sealed);
+        Ok(())
+    }
+
+    /// Takes note that the rows were written. Without it the next transaction leaves a store that does not open. If that is not certain, or the mark could not be kept outside, drop the store
     /// and the device and open them again.
     pub fn stored(&mut self, sealed: &SealedChanges) {
         self.mark = sealed.mark;

@@ -56,8 +56,10 @@ fn every_operation_of_the_device() {
         let before = state(&talk.alice);
         operation(&mut talk.alice, Ending::Dropped);
         assert_eq!(state(&talk.alice), before, "{name} dropped");
-        operation(&mut talk.alice, Ending::NotStored);
-        assert_eq!(state(&talk.alice), before, "{name} not stored");
+        for ending in [Ending::Prepared, Ending::Shown, Ending::NotStored] {
+            operation(&mut talk.alice, ending);
+            assert_eq!(state(&talk.alice), before, "{name} not stored");
+        }
         let panicked = catch_unwind(AssertUnwindSafe(|| operation(&mut talk.alice, Ending::Panicked)));
         assert!(panicked.is_err());
         assert_eq!(state(&talk.alice), before, "{name} panicked");
@@ -92,6 +94,8 @@ fn every_operation_of_the_device() {
 #[derive(Clone, Copy)]
 enum Ending {
     Dropped,
+    Prepared,
+    Shown,
     NotStored,
     Panicked,
 }
@@ -100,6 +104,8 @@ impl Ending {
     fn end<T>(self, pending: sceau::Pending<'_, T>) {
         match self {
             Self::Dropped => drop(pending),
+            Self::Prepared => drop(pending.prepare()),
+            Self::Shown => pending.prepare().show(|_, _| ()),
             Self::NotStored => assert!(pending.commit(|_| Err("disk full")).is_err()),
             Self::Panicked => {
                 let _: Result<T, ()> = pending.commit(|_| panic!("the store broke"));
@@ -136,4 +142,28 @@ fn damaged_or_wrong_bundles() {
     assert_ne!(before, after_publishing);
     assert_eq!(talk.alice.add_peer(&own, NOW).err(), Some(PreKeyError::Myself));
     assert_eq!(state(&talk.alice), after_publishing);
+}
+
+/// In two steps, for stores that are awaited: what is shown is what is given, text and all, and nothing is missing from it.
+#[test]
+fn prepared_operations_are_stored_in_two_steps() {
+    fn may_be_awaited(_: &impl Send) {}
+    let mut talk = Talk::confirmed(4);
+    let envelope = talk.from_bob(b"to open");
+    let mut disk = state(&talk.alice);
+    let mut prepared = talk.alice.open(&envelope, NOW).unwrap().prepare();
+    may_be_awaited(&prepared);
+    assert!(format!("{prepared:?}").contains("changes"));
+    for _ in 0..2 {
+        let text = prepared.show(|_, opened| match &opened.event {
+            sceau::Event::Message { content, .. } => content.clone(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(text, b"to open");
+    }
+    let Ok(()) = prepared.show(|changes, _| disk.apply(changes));
+    let opened = prepared.stored();
+    assert!(matches!(opened.event, sceau::Event::Message { content, .. } if content == b"to open"));
+    assert_eq!(state(&talk.alice), disk);
+    assert!(matches!(talk.alice.open(&envelope, NOW), Err(OpenError::Duplicate)));
 }

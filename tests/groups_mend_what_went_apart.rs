@@ -279,3 +279,40 @@ fn no_roster_for_who_is_not_in_it() {
     assert!(paid.deliveries.iter().all(|delivery| delivery.to != four));
     assert!(crowd.parties[3].device.group(group).unwrap().roster.member(four).is_none());
 }
+
+/// A removal, or a leave, that is outvoted had chains wiped at some; those whom it hit are asked for them again, and in the end
+/// everybody reads everybody.
+#[test]
+fn outvoted_removals_take_no_chain_for_good() {
+    // Who goes, by whose commit, and who hears of that first.
+    for (by, first_hears) in [(1, Some(2)), (1, Some(3)), (2, None)] {
+        let mut crowd = four(5);
+        let two = crowd.name(2);
+        if by == 2 {
+            crowd.leave(2).unwrap();
+        } else {
+            crowd.commit(1, &[GroupChange::Remove(two)]).unwrap();
+        }
+        let removal = take(&mut crowd);
+        crowd.commit(0, &[policy(77)]).unwrap();
+        let better = take(&mut crowd);
+        if let Some(first) = first_hears {
+            deliver(&mut crowd, &better, 5 - first);
+            deliver(&mut crowd, &removal, first);
+        } else {
+            deliver(&mut crowd, &better, 3);
+            deliver(&mut crowd, &better, 1);
+        }
+        crowd.queue.extend(removal.into_iter().chain(better));
+        crowd.flush();
+        assert!(crowd.agrees());
+        for party in 0..4 {
+            let number = crowd.say(party, b"heard by all").unwrap();
+            crowd.flush();
+            let deaf: Vec<_> = (0..4).filter(|to| *to != party && !crowd.parties[*to].read.contains(&number)).collect();
+            assert!(deaf.is_empty(), "by {by}, heard first by {first_hears:?}: {deaf:?} can't read {party}");
+        }
+        let wanted = |party: usize| crowd.parties[party].events.contains(&GroupEvent::ChainWanted);
+        assert!((0..4).any(wanted), "somebody was asked");
+    }
+}

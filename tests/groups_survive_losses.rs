@@ -9,10 +9,11 @@
     reason = "a test is to fail loudly"
 )]
 
+use sceau::certificate::{Address, CertificateDemand, IssuerKeyPair, RootKeyPair};
 use sceau::device::{Delivery, Event, GroupChange, GroupEvent, Search};
 use sceau::error::{GroupError, OpenError, SealError};
 use sceau::group::{GroupId, GroupPolicy, Role};
-use sceau::{Device, Fingerprint, Notice};
+use sceau::{Device, Fingerprint, Notice, Policy};
 use sceau_testkit::Disk;
 use sceau_testkit::talk::{NOW, done};
 
@@ -76,6 +77,8 @@ impl Circle {
 #[test]
 fn restored_backup_begins_new_chains() {
     let mut circle = Circle::new(2, 1);
+    circle.prepare(1);
+    circle.prepare(0);
     circle.seal(0);
     let backup = Disk::of(&circle.devices[0]);
     for _ in 0..20 {
@@ -365,4 +368,176 @@ fn losses_in_a_members_chain_are_told() {
     };
     assert_eq!(lost(&mut circle, 2), []);
     assert_eq!(lost(&mut circle, 2_003), [Notice::MessagesLost { peer: zero, count: 5 }]);
+}
+
+/// The answer to a chain was lost: it is given again, each time.
+#[test]
+fn lost_answers_are_given_again() {
+    let mut circle = Circle::new(2, 9);
+    let one = circle.name(1);
+    circle.prepare(1);
+    let answers = |circle: &mut Circle| {
+        let owed = done(circle.devices[1].seal_group_owed(circle.group, NOW, &mut circle.rng).unwrap());
+        circle.deliver(owed.deliveries)
+    };
+    let received = |events: &[Event]| matches!(events, [Event::Group { what: GroupEvent::ChainReceived, from, .. }] if *from == one);
+    answers(&mut circle);
+    assert_eq!(answers(&mut circle), []);
+    for _ in 0..2 {
+        done(circle.devices[0].announce_again(circle.group, one).unwrap());
+        let owed = done(circle.devices[0].seal_group_owed(circle.group, NOW, &mut circle.rng).unwrap());
+        let events = circle.deliver(owed.deliveries);
+        assert!(matches!(events[..], [Event::Group { what: GroupEvent::Known, .. }]));
+        assert!(received(&answers(&mut circle)));
+    }
+}
+
+/// The welcome was lost, and with it the group: who made it sends it again, with what followed, as long as nothing was heard of
+/// the newcomer; nobody else can.
+#[test]
+fn lost_welcomes_are_sent_again() {
+    let mut circle = Circle::new(3, 10);
+    let (one, two) = (circle.name(1), circle.name(2));
+    for device in [1, 0, 1] {
+        circle.prepare(device);
+    }
+    let adds = [GroupChange::Add(two, Role::Member)];
+    let mut lost = done(circle.devices[0].commit_group(circle.group, &adds, NOW, &mut circle.rng).unwrap());
+    lost.deliveries.retain(|delivery| delivery.to != two);
+    circle.deliver(lost.deliveries);
+    let policy = GroupChange::SetPolicy(GroupPolicy { max_messages: 7, max_age: 1_000 });
+    let mut lost = done(circle.devices[0].commit_group(circle.group, &[policy], NOW, &mut circle.rng).unwrap());
+    lost.deliveries.retain(|delivery| delivery.to != two);
+    circle.deliver(lost.deliveries);
+    let again = |circle: &mut Circle, device: usize| {
+        let mut events = Vec::new();
+        done(circle.devices[device].announce_again(circle.group, two).unwrap());
+        for _ in 0..4 {
+            let owed = done(circle.devices[device].seal_group_owed(circle.group, NOW, &mut circle.rng).unwrap());
+            events.extend(circle.deliver(owed.deliveries));
+        }
+        events
+    };
+    let whats = |events: Vec<Event>| {
+        let what = |event| if let Event::Group { what, .. } = event { what } else { panic!("{event:?}") };
+        events.into_iter().map(what).collect::<Vec<_>>()
+    };
+    let waits = whats(again(&mut circle, 1));
+    assert!(waits.iter().all(|what| *what == GroupEvent::Waiting) && circle.devices[2].group(circle.group).is_none());
+    let brought = whats(again(&mut circle, 0));
+    assert!(brought.contains(&GroupEvent::Joined { epoch: 2 }), "{brought:?}");
+    assert_eq!(circle.devices[2].group(circle.group).unwrap().roster.epoch(), 3);
+    // It has a chain of who sent the welcome, and of the other, which waited.
+    assert_eq!(circle.devices[2].group(circle.group).unwrap().chains, 2);
+    // Having spoken, it needs no welcome.
+    circle.prepare(2);
+    let known = whats(again(&mut circle, 0));
+    assert!(!known.iter().any(|what| matches!(what, GroupEvent::Joined { .. })), "{known:?}");
+    assert_eq!(circle.devices[0].group(circle.group).unwrap().owed, 0);
+    assert!(circle.devices[0].group(circle.group).unwrap().roster.member(one).is_some());
+}
+
+/// What went with an introduction that was refused for want of a certificate, or on a session that was dropped, is owed
+/// again: chains and welcomes.
+#[test]
+fn what_refused_introductions_held_is_owed_again() {
+    let mut circle = Circle::new(3, 11);
+    let two = circle.name(2);
+    let (root, issuer) = (RootKeyPair::generate(&mut circle.rng), IssuerKeyPair::generate(&mut circle.rng));
+    let authority = root.certify(issuer.public(), NOW.plus(90 * 86_400));
+    for device in 0..2 {
+        let identity = *circle.devices[device].identity_key();
+        let address = Address::new(b"someone@example.org").unwrap();
+        let certificate = issuer.issue(&authority, &identity, address, NOW.plus(86_400)).unwrap();
+        done(circle.devices[device].set_certificate(Some(certificate)).unwrap());
+    }
+    let mut policy = Policy::default();
+    policy.certificates.roots.push(root.public());
+    policy.certificates.demand = CertificateDemand::Required;
+    circle.devices[2].set_policy(policy);
+    for device in [1, 0, 1] {
+        circle.prepare(device);
+    }
+    let adds = [GroupChange::Add(two, Role::Member)];
+    let refused = |circle: &mut Circle, deliveries: Vec<Delivery>| {
+        let (refused, others): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(|delivery| delivery.to == two);
+        circle.deliver(others);
+        for delivery in refused {
+            let error = circle.devices[2].open(&delivery.envelope, NOW).err();
+            assert!(matches!(error, Some(OpenError::Uncertified(..))), "{error:?}");
+        }
+    };
+    let committed = done(circle.devices[0].commit_group(circle.group, &adds, NOW, &mut circle.rng).unwrap());
+    refused(&mut circle, committed.deliveries);
+    for device in 0..2 {
+        let ready = done(circle.devices[device].prepare_group(circle.group, NOW, &mut circle.rng).unwrap());
+        refused(&mut circle, ready.deliveries);
+        assert_eq!(circle.devices[device].group(circle.group).unwrap().owed, 0);
+    }
+    // People write: now they are shown who it is, and what was said before comes again.
+    for device in 0..2 {
+        let hello = done(circle.devices[device].seal(two, b"hello", NOW, &mut circle.rng).unwrap());
+        done(circle.devices[2].open(&hello, NOW).unwrap());
+        assert_eq!(circle.devices[device].group(circle.group).unwrap().owed, 1);
+        for _ in 0..3 {
+            let owed = done(circle.devices[device].seal_group_owed(circle.group, NOW, &mut circle.rng).unwrap());
+            circle.deliver(owed.deliveries);
+        }
+    }
+    let status = circle.devices[2].group(circle.group).unwrap();
+    assert_eq!((status.member, status.chains), (true, 2));
+
+    // A peer without a session here introduces itself anew: it may have lost everything.
+    circle.prepare(2);
+    for device in [0, 1, 0] {
+        circle.prepare(device);
+    }
+    let zero = circle.name(0);
+    done(circle.devices[0].drop_sessions(two).unwrap());
+    let bundle = done(circle.devices[0].publish_prekeys(1, NOW, &mut circle.rng).unwrap()).take_bundle();
+    done(circle.devices[2].renew(zero, &bundle, NOW, &mut circle.rng).unwrap());
+    let hello = done(circle.devices[2].seal(zero, b"anew", NOW, &mut circle.rng).unwrap());
+    let opened = done(circle.devices[0].open(&hello, NOW).unwrap());
+    assert!(opened.notices.contains(&Notice::GroupOwed(circle.group)));
+    assert_eq!(circle.devices[0].group(circle.group).unwrap().owed, 1);
+}
+
+/// The relay has turned two announcements round: the chain that is in use is not deleted for that.
+#[test]
+fn chains_are_kept_for_as_long_as_they_may_be_used() {
+    let day = 86_400;
+    let mut circle = Circle::new(2, 12);
+    let policy = GroupChange::SetPolicy(GroupPolicy { max_messages: 1_000, max_age: 60 * day });
+    let committed = done(circle.devices[0].commit_group(circle.group, &[policy], NOW, &mut circle.rng).unwrap());
+    circle.deliver(committed.deliveries);
+    let [first, second] = [(); 2].map(|()| {
+        done(circle.devices[0].renew_chains());
+        done(circle.devices[0].prepare_group(circle.group, NOW, &mut circle.rng).unwrap()).deliveries
+    });
+    circle.deliver(second);
+    circle.deliver(first);
+    for days in 1..60 {
+        let now = NOW.plus(days * day);
+        done(circle.devices[1].maintain(now));
+        let sealed = done(circle.devices[0].seal_group(circle.group, b"text", now, &mut circle.rng).unwrap());
+        done(circle.devices[1].open(&sealed.envelope, now).unwrap());
+    }
+    assert_eq!(circle.devices[1].group(circle.group).unwrap().chains, 3);
+    done(circle.devices[1].maintain(NOW.plus(61 * day)));
+    assert_eq!(circle.devices[1].group(circle.group).unwrap().chains, 1);
+}
+
+/// The address is that of the chain which the message is sealed with, also when that has just begun.
+#[test]
+fn group_messages_come_with_their_mailbox() {
+    let mut circle = Circle::new(2, 13);
+    for _ in 0..2 {
+        done(circle.devices[0].renew_chains());
+        let before = circle.devices[0].group_mailbox(circle.group);
+        let sealed = done(circle.devices[0].seal_group(circle.group, b"text", NOW, &mut circle.rng).unwrap());
+        assert_eq!((before, circle.devices[0].group_mailbox(circle.group)), (None, Some(sealed.mailbox)));
+        circle.deliver(sealed.deliveries);
+        assert!(circle.devices[1].group_mailboxes(circle.group).any(|address| address == sealed.mailbox));
+        circle.reads(1, &sealed.envelope).unwrap();
+    }
 }

@@ -290,3 +290,45 @@ fn accepted_introductions_are_settled_once() {
     assert_eq!(other.settle(&mut prekeys).err(), Some(OpenError::PreKeyGone));
     assert_eq!((prekeys.one_time_left(), prekeys.introductions()), (0, 1));
 }
+
+/// What a directory does: bundles have the newest signed prekey, and each one-time prekey once, the older first.
+#[test]
+fn uploads_add_up() {
+    let mut rng = sceau_testkit::rng(14);
+    let [mut bob, mut other] = [(); 2].map(|()| Device::generate(&mut rng));
+    let mut publish = |device: &mut Device, count, now| done(device.publish_prekeys(count, now, &mut rng).unwrap());
+    let mut directory = publish(&mut bob, 2, NOW);
+    assert_eq!(directory.identity(), bob.identity_key());
+    let first = directory.not_after();
+    let others = publish(&mut other, 1, NOW);
+    let before = directory.clone();
+    assert_eq!(directory.add(others, NOW), Err(PreKeyError::OtherIdentity));
+    assert_eq!(directory, before);
+
+    let later = NOW.plus(20 * DAY);
+    directory.add(publish(&mut bob, 3, later), later).unwrap();
+    assert_eq!((directory.one_time_left(), directory.not_after()), (5, first.plus(20 * DAY)));
+    let mut given = std::collections::BTreeSet::new();
+    for left in (0..5).rev() {
+        let bundle = directory.take_bundle();
+        assert_eq!(directory.one_time_left(), left);
+        // The one-time prekeys of the first upload go first: their time is over first.
+        let ends = VerifiedPreKeyBundle::verify(bundle.clone(), NOW.plus(91 * DAY - 70 * DAY)).unwrap();
+        assert!(ends.has_one_time() && bundle.encode().len() == sceau::PreKeyBundle::MAX_LEN);
+        assert!(given.insert(bundle.encode()[64 + 1 + 1_676..].to_vec()));
+    }
+    assert!(!directory.take_bundle().has_one_time());
+
+    // What is past its time is handed out no more; and there are never more than a device can hold.
+    let mut directory = publish(&mut other, 400, NOW);
+    let end = NOW.plus(90 * DAY);
+    directory.add(publish(&mut other, 100, later), end).unwrap();
+    assert_eq!(directory.one_time_left(), 500);
+    let many = publish(&mut other, 400, later);
+    let mut full = directory.clone();
+    full.add(many.clone(), end).unwrap();
+    assert_eq!(full.one_time_left(), 900);
+    assert_eq!(full.add(many.clone(), end), Err(PreKeyError::TooMany));
+    directory.add(many, end.plus(1)).unwrap();
+    assert_eq!(directory.one_time_left(), 500);
+}

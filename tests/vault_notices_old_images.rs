@@ -20,10 +20,17 @@ use std::collections::BTreeMap;
 type Disk = BTreeMap<[u8; 17], Vec<u8>>;
 
 fn write(disk: &mut Disk, store: &mut SealedStore, changes: &Changes, seed: u64) {
-    let sealed = store.seal(changes, &mut sceau_testkit::rng(1_000 + seed));
-    assert_eq!(sealed.mark().generation(), store.mark().generation() + 1);
-    put(disk, &sealed);
-    store.stored(&sealed);
+    let before = store.mark();
+    let failed = store.write(changes, &mut sceau_testkit::rng(seed), |_| Err("the disk is full"));
+    assert_eq!((failed, store.mark()), (Err("the disk is full"), before));
+    let mut mark = None;
+    let written = store.write(changes, &mut sceau_testkit::rng(1_000 + seed), |sealed| {
+        put(disk, sealed);
+        mark = Some(sealed.mark());
+        Ok::<(), std::convert::Infallible>(())
+    });
+    assert_eq!((written, mark), (Ok(()), Some(store.mark())));
+    assert_eq!(store.mark().generation(), before.generation() + 1);
 }
 
 fn put(disk: &mut Disk, sealed: &SealedChanges) {

@@ -30,6 +30,8 @@ pub(super) struct Debt {
     pub(super) gone: bool,
     /// Our chain.
     pub(super) announce: bool,
+    /// Our wish for its chain, which a commit that is undone had taken from us.
+    pub(super) want: bool,
     /// The answer to its chain.
     pub(super) acknowledge: bool,
 }
@@ -58,7 +60,7 @@ impl Debts {
     const MAX: usize = 2 * MAX_GROUP_MEMBERS;
 
     /// Writes `count(4) || (fingerprint(32) || (flag(1) || epoch(8), 0 without) three times || ask(1) || gone(1)
-    /// || announce(1) || acknowledge(1)) each`.
+    /// || announce(1) || want(1) || acknowledge(1)) each`.
     pub(super) fn write(&self, out: &mut impl Write) {
         out.count(self.0.len());
         for (member, debt) in &self.0 {
@@ -70,6 +72,7 @@ impl Debts {
             out.flag(debt.ask);
             out.flag(debt.gone);
             out.flag(debt.announce);
+            out.flag(debt.want);
             out.flag(debt.acknowledge);
         }
     }
@@ -85,8 +88,8 @@ impl Debts {
             };
             let (welcome, commits_after, convince) = (epoch()?, epoch()?, epoch()?);
             let (ask, gone) = (reader.flag()?, reader.flag()?);
-            let (announce, acknowledge) = (reader.flag()?, reader.flag()?);
-            let debt = Debt { welcome, commits_after, convince, ask, gone, announce, acknowledge };
+            let (announce, want, acknowledge) = (reader.flag()?, reader.flag()?, reader.flag()?);
+            let debt = Debt { welcome, commits_after, convince, ask, gone, announce, want, acknowledge };
             let ascends = debts.last_key_value().is_none_or(|(last, _)| *last < member);
             if !ascends || debt == Debt::default() {
                 return Err(DecodeError::Invalid);
@@ -360,7 +363,7 @@ mod tests {
 
     #[test]
     fn debts_out_of_order_doubled_or_empty_are_refused() {
-        let entry = |member: u8, ask: u8| [&[member; 32][..], &[0; 27], &[ask, 0, 0, 0]].concat();
+        let entry = |member: u8, ask: u8| [&[member; 32][..], &[0; 27], &[ask, 0, 0, 0, 0]].concat();
         let read = |entries: &[Vec<u8>]| {
             let count = u8::try_from(entries.len()).unwrap();
             Reader::whole(&[vec![0, 0, 0, count], entries.concat()].concat(), Debts::read).is_ok()

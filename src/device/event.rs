@@ -200,7 +200,9 @@ pub enum GroupEvent {
     },
     /// What the member named is no commit and no welcome of this group, and is wanted no more.
     Violation,
-    /// It builds on a commit that has not come. It is kept, and the missing one asked for.
+    /// It builds on a commit that has not come. It is kept, and the missing one asked for. Of a group that is not known yet
+    /// ([`crate::Device::group`]), nobody is asked: the welcome is on its way, or who added this device has to send it again
+    /// ([`crate::Device::announce_again`]).
     Waiting,
     /// The member's roster is another than this device's. Both are told each other's commits; if that does not mend it,
     /// people must: one of the two was told something else by someone who may change the roster, or was away for too many
@@ -219,6 +221,8 @@ pub enum GroupEvent {
     CommitsWanted,
     /// The member has taken in this device's sender chain.
     ChainReceived,
+    /// The member has lost this device's sender chain to a commit that was outvoted; it is owed again.
+    ChainWanted,
 }
 
 /// What is known of a member of a group who has written. That a message is signed, and under which roster, its epoch says.
@@ -254,6 +258,9 @@ pub enum Notice {
     /// An introduction displaced a confirmed session: the peer has lost its state, or someone holds its key. Tell
     /// people if they had verified it.
     Displaced(Fingerprint),
+    /// An introduction came of a peer with whom a better, confirmed session stands: it was late, the peer's clock or state
+    /// was put back, or someone holds its key and would not be noticed. What came with it is as good as that.
+    IntroducedBeside(Fingerprint),
     /// The peer has shown a good certificate, its first or a renewed one ([`PeerStatus::certified`]).
     Certified(Fingerprint),
     /// The good certificate that the peer has shown names another address than the one before. Tell people.

@@ -7,7 +7,7 @@ use crate::device::group_debts::{Paid, Voice};
 use crate::device::pending::{Change, Pending};
 use crate::error::{GroupError, SealError};
 use crate::group::{Group, GroupId, GroupPolicy, OwnChain, Role, RosterChange};
-use crate::keys::{Fingerprint, UnixTime};
+use crate::keys::{Fingerprint, MailboxAddress, UnixTime};
 use crate::limits::MAX_GROUPS;
 use crate::message::Outbound;
 use crate::session::Control;
@@ -52,6 +52,8 @@ pub struct GroupCommitted {
 pub struct GroupSealed {
     /// The envelope: the same bytes for every other member.
     pub envelope: Vec<u8>,
+    /// Where it can be left, once for all members, on relays that have mailboxes.
+    pub mailbox: MailboxAddress,
     /// What single members need to read it: this device's chain, mostly none. At most one for each member; whoever is
     /// owed more gets it by [`Device::seal_group_owed`].
     pub deliveries: Vec<Delivery>,
@@ -206,6 +208,7 @@ impl Device {
         let present = self.own_chains.get(&group);
         let chain = fresh.as_ref().or(present).ok_or(GroupError::UnknownGroup)?;
         let (epoch, transcript) = (roster.epoch(), roster.transcript());
+        let mailbox = chain.mailbox();
         let (mut step, envelope) = chain.plan_seal(epoch, &transcript, message, self.policy.padding, rng)?;
         // Chains are announced as they stand before this message, so that it can be read.
         let paid = if debts.0.is_empty() {
@@ -224,6 +227,7 @@ impl Device {
         });
         let sealed = GroupSealed {
             envelope,
+            mailbox,
             deliveries: paid.deliveries,
             unreachable: paid.unreachable,
             attached: paid.attached,
@@ -295,40 +299,52 @@ impl Device {
         Pending::new(self, plan, count)
     }
 
-    /// Owes this device's chain to a member again, as it stands then: for one that has not said that it has it
-    /// ([`GroupEvent::ChainReceived`](crate::device::GroupEvent::ChainReceived)), or can't read what others can. Then
-    /// [`Self::seal_group_owed`]. Without a chain nothing is owed: the next one goes to everybody.
+    /// Owes a member again what it may have lost: this device's chain, as it stands then, and, if this device brought it in
+    /// and has heard no chain of it, its welcome, as long as that is kept (8 commits). For one that has not said that it has
+    /// the chain ([`GroupEvent::ChainReceived`](crate::device::GroupEvent::ChainReceived), each time), or can't read what
+    /// others can. Then [`Self::seal_group_owed`]. Without a chain none is owed: the next one goes to everybody.
     ///
     /// # Errors
     /// [`GroupError::UnknownGroup`]; [`GroupError::NotMember`] if it is none.
     pub fn announce_again(&mut self, group: GroupId, member: Fingerprint) -> Result<Pending<'_, ()>, GroupError> {
         let roster = self.groups.get(&group).ok_or(GroupError::UnknownGroup)?;
         roster.member(member).ok_or(GroupError::NotMember)?;
-        let mut plan = Vec::new();
-        if self.own_chains.contains_key(&group) {
-            let mut debts = self.debts.get(&group).cloned().unwrap_or_default();
-            debts.owe(member, |debt| debt.announce = true);
-            plan.push(Change::Debts(group, debts));
-        }
-        Ok(Pending::new(self, plan, ()))
+        let mut debts = self.debts.get(&group).cloned().unwrap_or_default();
+        self.owe_again(roster, member, &mut debts);
+        Ok(Pending::new(self, Vec::from([Change::Debts(group, debts)]), ()))
     }
 
-    /// What was sealed for a peer on a session that it has lost may have been this device's chains: they are owed again.
-    /// The result are the groups.
+    fn owe_again(&self, roster: &Group, member: Fingerprint, debts: &mut Debts) {
+        let id = roster.id();
+        // A member that has announced a chain has its welcome.
+        let unheard = self.chains_of_member(id, member).next().is_none();
+        let welcome = roster.brought_at(self.fingerprint(), member).filter(|_| unheard);
+        debts.owe(member, |debt| {
+            debt.announce |= self.own_chains.contains_key(&id);
+            debt.welcome = welcome.or(debt.welcome);
+        });
+    }
+
+    /// What was sealed for a peer on a session that it has lost may have been this device's chains, or welcomes: they are owed
+    /// again. The result are the groups.
     pub(super) fn owe_chains(&self, peer: Fingerprint, plan: &mut Vec<Change>) -> Vec<GroupId> {
-        let with_it = |group: &GroupId| self.groups.get(group).is_some_and(|roster| roster.member(peer).is_some());
-        let groups: Vec<GroupId> = self.own_chains.keys().copied().filter(with_it).collect();
-        for group in &groups {
+        let mut groups = Vec::new();
+        for (id, roster) in self.groups.iter().filter(|(_, roster)| roster.member(peer).is_some()) {
             let planned = plan.iter_mut().rev().find_map(|change| match change {
-                Change::Debts(of, debts) if of == group => Some(debts),
+                Change::Debts(of, debts) if of == id => Some(debts),
                 _ => None,
             });
-            if let Some(debts) = planned {
-                debts.owe(peer, |debt| debt.announce = true);
-            } else {
-                let mut debts = self.debts.get(group).cloned().unwrap_or_default();
-                debts.owe(peer, |debt| debt.announce = true);
-                plan.push(Change::Debts(*group, debts));
+            let present = || self.debts.get(id).cloned().unwrap_or_default();
+            let mut debts = planned.as_deref().cloned().unwrap_or_else(present);
+            let before = debts.clone();
+            self.owe_again(roster, peer, &mut debts);
+            if debts == before {
+                continue;
+            }
+            groups.push(*id);
+            match planned {
+                Some(planned) => *planned = debts,
+                None => plan.push(Change::Debts(*id, debts)),
             }
         }
         groups

@@ -63,9 +63,15 @@ impl Device {
                 GroupEvent::Waiting
             }
             Some(_) if me_in && group.member(from).is_some() => {
+                // Under a roster that it was not in, nobody speaks.
+                if !group.was_in(from, announced.epoch) {
+                    return GroupEvent::Refused;
+                }
                 let mut debts = self.debts.get(&id).cloned().unwrap_or_default();
                 let chain = MemberChain::accept(from, announced, 0);
                 if self.chains.contains_key(&chain.id) {
+                    // The answer was lost.
+                    self.owe(id, from, plan, |debt| debt.acknowledge = true);
                     return GroupEvent::Known;
                 }
                 let copy = Reader::whole(bytes, Announcement::read);
@@ -122,12 +128,17 @@ impl Device {
 
     /// Chains that have had their time: replaced, or ended by a commit, long enough ago.
     pub(super) fn faded_chains(&self, now: UnixTime) -> impl Iterator<Item = ChainId> {
-        let over = move |since: UnixTime| now > since.plus(self.policy.fading);
+        let over = move |since: UnixTime, time: u64| now > since.plus(time);
+        let fading = self.policy.fading;
         self.chains
             .iter()
             .filter(move |(_, chain)| {
-                let ended = self.groups.get(&chain.group).and_then(|group| group.ended_after(chain.epoch));
-                chain.replaced.is_some_and(over) || ended.is_some_and(over)
+                let group = self.groups.get(&chain.group);
+                let ended = group.and_then(|group| group.ended_after(chain.epoch));
+                // Which of two came later need not be which is newer: for as long as its sender may use it.
+                let in_use = group.map_or(0, |group| group.policy().max_age).max(fading);
+                chain.replaced.is_some_and(|since| over(since, in_use))
+                    || ended.is_some_and(|since| over(since, fading))
             })
             .map(|(id, _)| *id)
     }

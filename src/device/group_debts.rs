@@ -141,6 +141,13 @@ impl Device {
                 });
             }
             debts.0.retain(|_, debt| *debt != Debt::default());
+            // Chains that went with a removal which never was: of whom it removed, or of all, if that was this device.
+            let was_out = before.member(me).is_none();
+            for (name, _) in after.members().filter(|(name, _)| *name != me) {
+                if was_out || before.member(name).is_none() {
+                    debts.owe(name, |debt| debt.want = true);
+                }
+            }
         }
         if own_chain_stays {
             for name in &added {
@@ -302,6 +309,8 @@ pub(super) fn payment<'c, R: CryptoRng + ?Sized>(
         Control::CommitsGone(group.id(), epoch, transcript)
     } else if core::mem::take(&mut debt.ask) {
         Control::CommitsWanted(group.id(), group.epoch(), group.reach())
+    } else if core::mem::take(&mut debt.want) {
+        Control::ChainWanted(group.id())
     } else if core::mem::take(&mut debt.acknowledge) {
         Control::ChainReceived(group.id())
     } else {

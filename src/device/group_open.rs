@@ -338,8 +338,8 @@ impl Device {
                 let Ok(announced) = Reader::whole(&early.bytes, Announcement::read) else { return false };
                 let known = group.transcript_at(announced.epoch);
                 if known == Some(announced.transcript) && group.member(*peer).is_some() {
-                    if group.member(me).is_none() {
-                        // Out again by a commit that was waiting too: no chain is for this device.
+                    if group.member(me).is_none() || !group.was_in(*peer, announced.epoch) {
+                        // Out again by a commit that was waiting too: no chain is for this device. Or the peer was not in yet.
                         return false;
                     }
                     announcements.push((*peer, announced));

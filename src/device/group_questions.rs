@@ -62,6 +62,27 @@ impl Device {
         Event::Group { group: id, from, what }
     }
 
+    /// A member has lost this device's chain. Without one there is nothing to say: the next one goes to everybody.
+    pub(super) fn plan_chain_wanted(
+        &self,
+        from: Fingerprint,
+        id: GroupId,
+        changes: &mut Vec<Change>,
+        notices: &mut Vec<Notice>,
+    ) -> Event {
+        let mut plan = Plan::default();
+        let is_member = self.groups.get(&id).is_some_and(|group| group.member(from).is_some());
+        let what = if is_member && self.own_chains.contains_key(&id) {
+            self.owe(id, from, &mut plan, |debt| debt.announce = true);
+            GroupEvent::ChainWanted
+        } else {
+            GroupEvent::Refused
+        };
+        changes.extend(plan.changes);
+        notices.extend(plan.notices);
+        Event::Group { group: id, from, what }
+    }
+
     /// A member, or who brought this device in, keeps no commits that would lead to where it stands.
     pub(super) fn commits_gone(&self, from: Fingerprint, id: GroupId, epoch: u64, theirs: [u8; 32]) -> Event {
         let what = match self.groups.get(&id) {

@@ -10,7 +10,8 @@ impl Device {
     /// turn of the conversation. `None` while there is no session that the peer is known to hold: introductions go where
     /// the peer has published that they go.
     ///
-    /// An envelope that could not be left there can be left at the address of a later moment.
+    /// Sealing does not change it: it can be asked before, to be stored with the envelope. An envelope that could not be left
+    /// there can be left at the address of a later moment.
     pub fn mailbox(&self, peer: Fingerprint) -> Option<MailboxAddress> {
         self.best_session(peer)?.1.session.mailbox()
     }

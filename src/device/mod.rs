@@ -32,7 +32,7 @@ pub use event::{
 };
 pub use fanout::{Delivery, SealedMany, Unreachable};
 pub use group::{GroupChange, GroupCommitted, GroupSealed, GroupStatus};
-pub use pending::Pending;
+pub use pending::{Pending, Prepared};
 pub use policy::Policy;
 pub use records::{Changes, Record, RecordKey};
 

@@ -4,6 +4,7 @@ use crate::device::event::{Event, GroupEvent, MessageStatus, Notice, Opened, Owe
 use crate::device::index::Holder;
 use crate::device::peer::Peer;
 use crate::device::pending::{Change, Pending};
+use crate::device::seal::Beside;
 use crate::device::{Device, Held, Standing};
 use crate::error::OpenError;
 use crate::handshake::Responded;
@@ -213,8 +214,10 @@ impl Device {
         let changed = self.learn(&mut author, checked, now, &mut notices) || known.is_none();
         let joining = self.plan_join(session, now);
         let mut changes = joining.changes;
-        if joining.displaced {
-            notices.push(Notice::Displaced(peer));
+        match joining.beside {
+            Some(Beside::Displaced) => notices.push(Notice::Displaced(peer)),
+            Some(Beside::Outranked) => notices.push(Notice::IntroducedBeside(peer)),
+            None => {}
         }
         if joining.owes_rank {
             notices.push(Notice::Owed(OwedId(Owed::Rank(id))));
@@ -226,7 +229,8 @@ impl Device {
         }
         let about = About { introduction: true, session: status, now };
         let event = self.tell(&author, opened.take(), about, &mut changes, &mut notices)?;
-        if self.best_session(peer).is_some() {
+        // What it was sent before, it may have lost.
+        if known.is_some() {
             let owed = self.owe_chains(peer, &mut changes);
             notices.extend(
                 owed.into_iter().map(Notice::GroupOwed).filter(|notice| !notices.contains(notice)).collect::<Vec<_>>(),
@@ -299,6 +303,7 @@ impl Device {
                 }
                 Event::Control { from }
             }
+            Content::Control(Control::ChainWanted(group)) => self.plan_chain_wanted(from, group, changes, notices),
             Content::Control(Control::ChainReceived(group)) => {
                 Event::Group { group, from, what: GroupEvent::ChainReceived }
             }

@@ -73,34 +73,100 @@ impl<'d, T> Pending<'d, T> {
     ///
     /// # Errors
     /// As [`Self::commit`].
-    pub fn commit_with<E>(mut self, store: impl FnOnce(&Changes, &T) -> Result<(), E>) -> Result<T, E> {
-        let applied = Applied::new(self.device, self.plan);
+    pub fn commit_with<E>(self, store: impl FnOnce(&Changes, &T) -> Result<(), E>) -> Result<T, E> {
+        let mut prepared = self.prepare();
+        prepared.show(store)?;
+        Ok(prepared.stored())
+    }
+
+    /// The same in two steps, for a store that has to be awaited: look at what is to be written, write it, and say so.
+    ///
+    /// ```
+    /// use sceau::{Device, Pending, Record};
+    ///
+    /// async fn kept<T>(pending: Pending<'_, T>, database: &Database) -> Result<T, std::io::Error> {
+    ///     let mut prepared = pending.prepare();
+    ///     let rows = prepared.show(|changes, _result| {
+    ///         let row = |record: Record<'_>| match record {
+    ///             Record::Put(key, bytes) => (*key.as_bytes(), Some(bytes.to_vec())),
+    ///             Record::Delete(key) => (*key.as_bytes(), None),
+    ///         };
+    ///         changes.iter().map(row).collect::<Vec<_>>()
+    ///     });
+    ///     database.write(rows).await?; // All in one transaction.
+    ///     Ok(prepared.stored())
+    /// }
+    /// # struct Database;
+    /// # impl Database {
+    /// #     async fn write(&self, _: Vec<([u8; 17], Option<Vec<u8>>)>) -> std::io::Result<()> { Ok(()) }
+    /// # }
+    /// ```
+    pub fn prepare(self) -> Prepared<'d, T> {
+        let Self { device, plan, value, text, place } = self;
+        let applied = Applied::new(device, plan);
         let changes = applied.device.changes(&applied.rows);
-        let mut shown = Shown { value: &mut self.value, place: self.place, stays: false };
-        if let Some(place) = (self.place)(shown.value) {
-            *place = mem::take(&mut *self.text);
-        }
-        store(&changes, shown.value)?;
-        shown.stays = true;
-        drop(shown);
-        applied.keep();
-        Ok(self.value)
+        Prepared { applied, changes, value, text, place }
     }
 }
 
-/// A result while it is stored: what people wrote in it is wiped if it can't be, also by a panic in the caller's code.
+/// An operation that is being stored ([`Pending::prepare`]).
+///
+/// Dropped, it never was, as long as nothing of it was written. When that can't be said, because whoever waited for the
+/// database was cancelled, drop the device too and restore it from what the store then holds.
+#[must_use = "nothing has happened until it is stored"]
+pub struct Prepared<'d, T> {
+    applied: Applied<'d>,
+    changes: Changes,
+    value: T,
+    text: GuardedVec,
+    place: fn(&mut T) -> Option<&mut Vec<u8>>,
+}
+
+impl<T> Prepared<'_, T> {
+    /// Shows the records that change and the result, to be written in one transaction as [`Pending::commit_with`] says.
+    pub fn show<R>(&mut self, look: impl FnOnce(&Changes, &T) -> R) -> R {
+        let Self { changes, value, text, place, .. } = self;
+        let shown = Shown::new(value, text, *place);
+        look(changes, shown.value)
+    }
+
+    /// They are written: the device has changed, and the result is given.
+    pub fn stored(mut self) -> T {
+        if let Some(place) = (self.place)(&mut self.value) {
+            *place = mem::take(&mut *self.text);
+        }
+        self.applied.keep();
+        self.value
+    }
+}
+
+impl<T> fmt::Debug for Prepared<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("changes", &self.changes.len()).finish_non_exhaustive()
+    }
+}
+
+/// A result that is looked at: what people wrote is in it for so long, and then where it is wiped unless it gets stored, also
+/// after a panic in the caller's code.
 struct Shown<'v, T> {
     value: &'v mut T,
+    text: &'v mut GuardedVec,
     place: fn(&mut T) -> Option<&mut Vec<u8>>,
-    stays: bool,
+}
+
+impl<'v, T> Shown<'v, T> {
+    fn new(value: &'v mut T, text: &'v mut GuardedVec, place: fn(&mut T) -> Option<&mut Vec<u8>>) -> Self {
+        if let Some(place) = place(value) {
+            *place = mem::take(&mut **text);
+        }
+        Self { value, text, place }
+    }
 }
 
 impl<T> Drop for Shown<'_, T> {
     fn drop(&mut self) {
-        if !self.stays
-            && let Some(text) = (self.place)(self.value)
-        {
-            guard(mem::take(text));
+        if let Some(place) = (self.place)(self.value) {
+            **self.text = mem::take(place);
         }
     }
 }

@@ -188,7 +188,8 @@ impl Device {
         if let Some((id, held)) = self.best_session(peer) {
             let shows_now = by_people && known.added && !known.shown;
             // An introduction without the certificate may have been refused for that, and with it all that follows.
-            let again = (known.shown || shows_now)
+            let again = by_people
+                && (known.shown || shows_now)
                 && known.told.is_none()
                 && self.good_certificate(now).is_some()
                 && !held.session.is_answered()
@@ -209,6 +210,10 @@ impl Device {
         session.swap_seal(&mut sealed.step);
         let mut plan = self.plan_join(session, now).changes;
         plan.push(peer_change);
+        // What went with an introduction that may have been refused.
+        if by_people && self.best_session(peer).is_some() {
+            self.owe_chains(peer, &mut plan);
+        }
         Ok((plan, sealed.envelope))
     }
 
@@ -243,7 +248,9 @@ impl Device {
         let peer = session.peer_fingerprint();
         let best = self.best_session(peer);
         let is_best = best.is_none_or(|(_, held)| held.session.rank() < session.rank());
-        let displaced = is_best && best.is_some_and(|(_, held)| held.session.status().confirmed);
+        let beside = best
+            .filter(|(_, held)| held.session.status().confirmed)
+            .map(|_| if is_best { Beside::Displaced } else { Beside::Outranked });
         let mut changes = Vec::new();
         if is_best && let Some((id, held)) = best {
             let standing = Standing { fading_since: Some(now), ..held.standing };
@@ -266,7 +273,7 @@ impl Device {
         let standing = Standing { fading_since: (!is_best).then_some(now), owes_rank };
         let id = session.id();
         changes.push(Change::Session(id, Some(Box::new(Held { session, standing }))));
-        Joining { changes, owes_rank, displaced }
+        Joining { changes, owes_rank, beside }
     }
 }
 
@@ -275,6 +282,15 @@ pub(super) struct Joining {
     pub(super) changes: Vec<Change>,
     /// Whether its initiator is to be told the rank it has to exceed.
     pub(super) owes_rank: bool,
-    /// Whether it takes that place from a confirmed session.
-    pub(super) displaced: bool,
+    /// Whether there is a confirmed session, and which is the better one.
+    pub(super) beside: Option<Beside>,
+}
+
+/// How a session that joins stands to a confirmed one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// It takes its place.
+    Displaced,
+    /// It does not.
+    Outranked,
 }

@@ -8,6 +8,7 @@ mod rosters;
 mod told;
 mod waiting;
 
+use crate::codec::Reader;
 use crate::device::Device;
 use crate::device::Record;
 use crate::device::debts::{Debt, Debts, Early, Waiting};
@@ -21,7 +22,7 @@ use crate::keys::{Fingerprint, UnixTime};
 use crate::limits::{MAX_COMPARISONS, MAX_GROUPS, MAX_MEMBER_CHAINS};
 use crate::secret::guard;
 use crate::wire::payload::PayloadKind;
-use crate::wire::roster::{RosterCommit, RosterMessage};
+use crate::wire::roster::{Announcement, RosterCommit, RosterMessage};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -96,6 +97,7 @@ const EVERYTHING: Debt = Debt {
     ask: true,
     gone: true,
     announce: true,
+    want: true,
     acknowledge: true,
 };
 const NOTHING: Debt = Debt {
@@ -105,6 +107,7 @@ const NOTHING: Debt = Debt {
     ask: false,
     gone: false,
     announce: false,
+    want: false,
     acknowledge: false,
 };
 const ANNOUNCE: Debt = Debt { announce: true, ..NOTHING };
@@ -128,4 +131,11 @@ fn restored(device: &Device) -> Result<Device, StateError> {
         Record::Delete(_) => None,
     });
     Device::restore(rows.collect::<Vec<_>>())
+}
+
+fn announced(scene: &mut Scene, from: Fingerprint, group: GroupId, epoch: u64, hash: [u8; 32]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let chain = OwnChain::generate(group, from, epoch, hash, NOW, &mut scene.rng);
+    chain.announcement(epoch, hash).write(&mut bytes);
+    bytes
 }

@@ -107,6 +107,19 @@ impl Group {
         step.is_some_and(|step| step.commit.signer == signer && step.members.get(&member).is_some_and(Option::is_none))
     }
 
+    /// The epoch that this signer's commit began by bringing the member in, as long as it can be undone.
+    pub(crate) fn brought_at(&self, signer: Fingerprint, member: Fingerprint) -> Option<u64> {
+        (self.oldest_base()..=self.epoch()).rev().find(|epoch| self.brought(signer, member, *epoch))
+    }
+
+    /// Whether a member was one in an earlier epoch too, as far as the commits that are kept tell.
+    pub(crate) fn was_in(&self, member: Fingerprint, epoch: u64) -> bool {
+        let later = epoch.saturating_sub(self.oldest_base());
+        let mut later = self.steps.iter().skip(usize::try_from(later).unwrap_or(usize::MAX));
+        // The first commit after it that touched the member says how it stood before.
+        later.find_map(|step| step.members.get(&member)).is_none_or(Option::is_some)
+    }
+
     /// The welcome that belongs to the commit that began an epoch, as long as it can be undone.
     pub(crate) fn welcome_of(&self, epoch: u64) -> Option<RosterMessage> {
         let mut then = self.clone();

@@ -2,7 +2,7 @@
 
 use crate::codec::{Reader, Write};
 use crate::crypto::kem::KEM_PUBLIC_LEN;
-use crate::error::DecodeError;
+use crate::error::{DecodeError, PreKeyError};
 use crate::keys::{DhPublic, Fingerprint, IdentityKey, Signature, UnixTime};
 use crate::labels::Label;
 use crate::limits::MAX_ONE_TIME_PREKEYS;
@@ -188,6 +188,39 @@ impl PreKeyUpload {
     /// What a directory hands to one initiator: a one-time prekey too, as long as there are any, and each only once.
     pub fn take_bundle(&mut self) -> PreKeyBundle {
         PreKeyBundle { identity: self.identity, signed: self.signed.clone(), one_time: self.one_time.pop() }
+    }
+
+    /// Whose it claims to be: a directory knows its users by other means, and takes from each its own.
+    pub fn identity(&self) -> &IdentityKey {
+        &self.identity
+    }
+
+    /// The last moment at which its bundles may be used.
+    pub fn not_after(&self) -> UnixTime {
+        self.signed.not_after()
+    }
+
+    /// What a directory does with a newer upload of the same device: bundles have its signed prekey from now on, and its
+    /// one-time prekeys are handed out when those that are here have been, or have had their time. An upload is added once.
+    ///
+    /// One that was made by a rotation that revokes, or by a device that has begun anew with its identity, takes the place
+    /// of all that was here instead: the keys behind the older ones are gone.
+    ///
+    /// # Errors
+    /// [`PreKeyError::OtherIdentity`]; [`PreKeyError::TooMany`] if more would be here than a device holds. Nothing has
+    /// changed.
+    pub fn add(&mut self, newer: Self, now: UnixTime) -> Result<(), PreKeyError> {
+        if newer.identity != self.identity {
+            return Err(PreKeyError::OtherIdentity);
+        }
+        let older = self.one_time.iter().filter(|one_time| now <= one_time.not_after());
+        if older.clone().count().saturating_add(newer.one_time.len()) > MAX_ONE_TIME_PREKEYS {
+            return Err(PreKeyError::TooMany);
+        }
+        let mut one_time = newer.one_time;
+        one_time.extend(older.cloned());
+        (self.signed, self.one_time) = (newer.signed, one_time);
+        Ok(())
     }
 
     /// One-time prekeys left in it.

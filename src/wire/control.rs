@@ -57,6 +57,7 @@ impl PartialOrd for Rank {
 ///         | 3 || group id(32)                    chain received: the answer to an announcement
 ///         | 4 || group id(32) || epoch(8) || th(32)   commits gone: the sender stands there, and keeps none so old
 ///         | 5 || certificate(257)                certificate
+///         | 6 || group id(32)                    chain wanted: the receiver's, which the sender has lost
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -73,6 +74,8 @@ pub enum Control {
     CommitsGone(GroupId, u64, [u8; 32]),
     /// The sender's certificate: its first one, or a renewed one.
     Certificate(Box<Certificate>),
+    /// The receiver's sender chain of a group is wanted again: a commit that is undone had taken it from the sender.
+    ChainWanted(GroupId),
 }
 
 impl Control {
@@ -106,6 +109,10 @@ impl Control {
                 out.u8(3);
                 out.bytes(group.as_bytes());
             }
+            Self::ChainWanted(group) => {
+                out.u8(6);
+                out.bytes(group.as_bytes());
+            }
         }
         out
     }
@@ -123,6 +130,7 @@ impl Control {
             }
             3 => GroupId::read(reader).map(Self::ChainReceived),
             5 => Certificate::read(reader).map(|certificate| Self::Certificate(Box::new(certificate))),
+            6 => GroupId::read(reader).map(Self::ChainWanted),
             4 => Ok(Self::CommitsGone(GroupId::read(reader)?, reader.u64()?, *reader.array()?)),
             _ => Err(DecodeError::Invalid),
         })

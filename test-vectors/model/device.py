@@ -340,6 +340,14 @@ class Device:
             r.end()
             if self.roots:
                 self._certified(self.peers[fp], certificate)
+        elif what == 6:
+            group = r.take(32)
+            r.end()
+            known = self.groups.get(group)
+            if not (known and known.own and fp in known.roster.members):
+                return "group", group, "Refused"
+            known.owe(fp, s.CHAIN, known.own.announcement(group, known.roster.epoch, known.th))
+            return "group", group, "ChainWanted"
         else:
             raise Refused("control")
         return "control", fp
@@ -519,7 +527,7 @@ class Device:
 
     def _switch(self, group, i, branch):
         undone, group.steps = group.steps[i:], group.steps[:i]
-        parting = undone[0].before
+        parting, left = undone[0].before, set(group.roster.members)
         present = set(group.roster.members)
         own_commits = [x.commit for x in undone if x.commit.signer == self.fp]
         for epoch in [e for e in group.epochs if e > parting.epoch]:
@@ -533,6 +541,10 @@ class Device:
                     c.end = None
         for commit in branch:
             self._apply(group, commit)
+        # Chains that went with a removal which is undone.
+        back = set(group.roster.members) - {self.fp}
+        for fp in sorted(back if self.fp not in left else back - left):
+            group.owe(fp, s.CONTROL, b"\x06" + group.roster.group)
         for commit in own_commits:
             for fp in commit.added():
                 if fp in present and fp not in group.roster.members:
@@ -567,8 +579,13 @@ class Device:
             return "group", a.group, "early" if known is None else "fork"
         if fp not in group.roster.members or self.fp not in group.roster.members:
             return "group", a.group, "Refused"
+        # As far back as the commits that are kept tell.
+        since = next((x.before for x in group.steps if x.before.epoch >= a.epoch), group.roster)
+        if fp not in since.members:
+            return "group", a.group, "Refused"
         chains = group.chains.setdefault(fp, [])
         if any(c.key == a.key and c.hs == a.hs for c in chains):
+            group.owe(fp, s.CONTROL, b"\x03" + a.group)
             return "group", a.group, "known"
         chain = g.MemberChain(fp, a)
         ends = [x.before.epoch + 1 for x in group.steps if x.ends and x.before.epoch + 1 > a.epoch]

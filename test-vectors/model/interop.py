@@ -276,7 +276,7 @@ def hostile(program, seed, counts):
         "zeros behind a fragment": payload_with(fragments=four, count=1, tail=b"\x01"),
         "no tags": payload_with(kind=2, content=b""),
         "part of a tag": payload_with(kind=2, content=bytes(17)),
-        "unknown control": payload_with(kind=5, content=b"\x06"),
+        "unknown control": payload_with(kind=5, content=b"\x07"),
         "control too long": payload_with(kind=5, content=b"\x03" + bytes(33)),
         "control too short": payload_with(kind=5, content=b"\x01" + bytes(39)),
         "half an attachment": payload_with(kind=6, content=bytes(71)),

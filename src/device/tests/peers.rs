@@ -1,7 +1,6 @@
 //! Peers, their sessions, and the prekeys that made them.
 
 use super::*;
-use crate::codec::Reader;
 use crate::device::index::TagIndex;
 use crate::device::peer::Peer;
 use crate::device::{Held, Standing};
@@ -194,17 +193,19 @@ fn the_session_that_faded_longest_goes() {
     assert_eq!(restored(&bob).map(drop), Err(StateError::Invariant));
 }
 
+/// That someone introduces itself beside a confirmed session is told, whatever rank it has chosen.
 #[test]
-fn only_a_better_session_displaces_a_confirmed_one() {
-    let displaced = |rank: u64, confirmed: bool| {
+fn who_comes_beside_a_confirmed_session_is_told() {
+    let told = |rank: u64, confirmed: bool| {
         let mut rng = ChaCha20Rng::from_seed([4; 32]);
         let [mut alice, mut bob] = [(); 2].map(|()| Device::generate(&mut rng));
         let mut bobs = kept(bob.publish_prekeys(3, NOW, &mut rng).unwrap());
         let to_bob = kept(alice.add_peer(&bobs.take_bundle(), NOW).unwrap());
         let first = kept(alice.seal(to_bob, b"Bonjour", NOW, &mut rng).unwrap());
         let told = kept(bob.open(&first, NOW).unwrap());
-        let displaced = Notice::Displaced(alice.fingerprint());
-        assert!(!told.notices.contains(&displaced), "there was none");
+        let (displaced, beside) =
+            (Notice::Displaced(alice.fingerprint()), Notice::IntroducedBeside(alice.fingerprint()));
+        assert!(!told.notices.contains(&displaced) && !told.notices.contains(&beside), "there was none");
         if confirmed {
             let reply = kept(bob.seal(alice.fingerprint(), b"Oui ?", NOW, &mut rng).unwrap());
             kept(alice.open(&reply, NOW).unwrap());
@@ -212,10 +213,11 @@ fn only_a_better_session_displaces_a_confirmed_one() {
             kept(bob.open(&answer, NOW).unwrap());
         }
         let (_, envelope) = introduction(&alice, bobs.take_bundle(), rank, &mut rng);
-        kept(bob.open(&envelope, NOW).unwrap()).notices.contains(&displaced)
+        let told = kept(bob.open(&envelope, NOW).unwrap()).notices;
+        (told.contains(&displaced), told.contains(&beside))
     };
-    assert!(displaced(NOW.0 + 1, true));
-    assert!(!displaced(NOW.0 - 1, true));
-    assert!(!displaced(NOW.0 + 1, false));
-    assert!(!displaced(NOW.0 - 1, false));
+    assert_eq!(told(NOW.0 + 1, true), (true, false));
+    assert_eq!(told(NOW.0 - 1, true), (false, true));
+    assert_eq!(told(NOW.0 + 1, false), (false, false));
+    assert_eq!(told(NOW.0 - 1, false), (false, false));
 }

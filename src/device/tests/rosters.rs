@@ -1,6 +1,7 @@
 //! What follows when a roster becomes another one.
 
 use super::*;
+use alloc::collections::BTreeSet;
 
 /// The chains that a plan wipes, and whether this device's own is one of them.
 fn wiped(changes: &[Change]) -> (Vec<ChainId>, usize) {
@@ -134,4 +135,39 @@ fn groups_are_bounded() {
     assert_eq!(welcomed(&scene.device), (GroupEvent::Joined { epoch: 1 }, false));
     kept(scene.device.create_group(GroupPolicy::default(), &mut scene.rng).unwrap());
     assert_eq!(scene.device.groups.len(), MAX_GROUPS);
+}
+
+/// A removal that is undone had chains wiped: those who come back are asked for theirs, and, by who comes back itself, all are.
+#[test]
+fn chains_that_were_wiped_for_nothing_are_wanted_again() {
+    let mut scene = Scene::new();
+    let ([alice, carol, dave, eve], group) = (scene.names, scene.group.clone());
+    let me = scene.device.fingerprint();
+    let mut theirs = group.clone();
+    let add = RosterChange::Add(*scene.eve.public(), Role::Member);
+    let better = theirs.commit(&scene.alice, &[add], NOW).unwrap().commit;
+    let wanted = |scene: &mut Scene, change| {
+        let mut before = group.clone();
+        before.commit(&scene.device.identity, &[change], NOW).unwrap();
+        scene.follow(&before, &[(carol, Debt { want: true, ..NOTHING })]);
+        let mut after = before.clone();
+        assert_eq!(after.receive(&better, &[], NOW), Ok(Received::Superseded(1)));
+        let moved = scene.device.moved(&before, &after);
+        let wanted = moved.debts.0.into_iter().filter(|(_, debt)| debt.want).map(|(name, _)| name);
+        wanted.collect::<BTreeSet<_>>()
+    };
+    assert_eq!(wanted(&mut scene, policy(8)), BTreeSet::from([carol, eve]));
+    assert_eq!(wanted(&mut scene, RosterChange::Remove(dave)), BTreeSet::from([carol, dave, eve]));
+    assert_eq!(wanted(&mut scene, RosterChange::Leave), BTreeSet::from([alice, carol, dave, eve]));
+    // Not when a removal stands, or a member comes back by being added.
+    let mut without = group.clone();
+    without.commit(&scene.alice, &[RosterChange::Remove(dave)], NOW).unwrap();
+    scene.follow(&group, &[(dave, Debt { want: true, ..NOTHING })]);
+    assert!(scene.device.moved(&group, &without).debts.0.is_empty());
+    let mut again = without.clone();
+    let daves = group.member(dave).unwrap().identity;
+    again.commit(&scene.alice, &[RosterChange::Add(daves, Role::Member)], NOW).unwrap();
+    scene.follow(&without, &[]);
+    assert_eq!(scene.device.moved(&without, &again).debts.0, BTreeMap::from([(dave, ANNOUNCE)]));
+    assert!(again.member(me).is_some());
 }

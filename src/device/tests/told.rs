@@ -178,3 +178,63 @@ fn newcomers_are_told_of_forks() {
     assert!(gone(alice, 0, [0; 32]) && gone(alice, 2, elsewhere) && gone(carol, 1, elsewhere));
     assert!(!gone(alice, 2, before) && !gone(eve, 2, elsewhere));
 }
+
+/// A chain is one of the roster that its announcement names: not of who came in later, as far back as can be told, nor, when
+/// it waited, later.
+#[test]
+fn nobody_speaks_under_a_roster_it_was_not_in() {
+    let mut scene = Scene::new();
+    let ([alice, carol, dave, eve], mut group) = (scene.names, scene.group.clone());
+    let eves = *scene.eve.public();
+    group.commit(&scene.alice, &[RosterChange::Add(eves, Role::Member), RosterChange::Remove(dave)], NOW).unwrap();
+    group.commit(&scene.alice, &[policy(9)], NOW).unwrap();
+    let hash = |epoch| group.transcript_at(epoch).unwrap();
+    assert_eq!((group.epoch(), group.was_in(alice, 0), group.was_in(carol, 0)), (4, true, false));
+    let held = [(alice, 1, true), (carol, 1, true), (carol, 4, true), (eve, 2, false), (eve, 3, true), (eve, 4, true)];
+    for (from, epoch, fits) in held {
+        assert_eq!(group.was_in(from, epoch), fits, "{epoch}");
+        let announced = announced(&mut scene, from, group.id(), epoch, hash(epoch));
+        scene.follow(&group, &[]);
+        let mut plan = Plan::default();
+        let read = Reader::whole(&announced, Announcement::read).unwrap();
+        let event = scene.device.plan_announcement(from, &read, &announced, NOW, &mut plan);
+        assert_eq!(event, if fits { GroupEvent::ChainAnnounced } else { GroupEvent::Refused });
+        assert_eq!(plan.changes.is_empty(), !fits);
+        // The same when it waited for that roster.
+        waits(&mut scene, from, Vec::from([(group.id(), PayloadKind::Announcement, announced)]));
+        let (mut plan, mut now) = (Plan::default(), group.clone());
+        let taken = scene.device.settle_waiting(&mut now, NOW, &mut plan);
+        assert_eq!(taken.len(), usize::from(fits));
+        waits(&mut scene, from, Vec::new());
+    }
+    // Beyond what is kept, the oldest roster that is known serves.
+    for most in 10..18 {
+        group.commit(&scene.alice, &[policy(most)], NOW).unwrap();
+    }
+    assert_eq!(group.oldest_base(), 4);
+    assert!(group.was_in(eve, 2) && group.was_in(eve, 4));
+}
+
+/// A member that has lost this device's chain gets it again; nobody else does, and where there is none there is nothing to say.
+#[test]
+fn chains_are_given_again_to_members_who_want_them() {
+    let mut scene = Scene::new();
+    let ([_, carol, _, eve], group) = (scene.names, scene.group.clone());
+    let wanted = |scene: &Scene, from| {
+        let (mut changes, mut notices) = (Vec::new(), Vec::new());
+        let event = scene.device.plan_chain_wanted(from, group.id(), &mut changes, &mut notices);
+        let Event::Group { what, .. } = event else { panic!("{event:?}") };
+        let owed = changes.into_iter().find_map(|change| match change {
+            Change::Debts(_, debts) => debts.0.get(&from).copied(),
+            _ => None,
+        });
+        assert_eq!(notices.len(), usize::from(owed.is_some()));
+        (what, owed)
+    };
+    assert_eq!(wanted(&scene, carol), (GroupEvent::Refused, None), "of a group that is not known");
+    scene.settle(Vec::from([Change::Group(group.id(), Some(Box::new(group.clone())))]));
+    assert_eq!(wanted(&scene, carol), (GroupEvent::Refused, None), "there is no chain");
+    scene.follow(&group, &[]);
+    assert_eq!(wanted(&scene, carol), (GroupEvent::ChainWanted, Some(ANNOUNCE)));
+    assert_eq!(wanted(&scene, eve), (GroupEvent::Refused, None), "she is out");
+}

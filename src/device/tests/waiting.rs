@@ -11,13 +11,6 @@ fn left(plan: &Plan) -> BTreeMap<Fingerprint, usize> {
     plan.changes.iter().filter_map(of).collect()
 }
 
-fn announced(scene: &mut Scene, from: Fingerprint, group: GroupId, epoch: u64, hash: [u8; 32]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let chain = OwnChain::generate(group, from, epoch, hash, NOW, &mut scene.rng);
-    chain.announcement(epoch, hash).write(&mut bytes);
-    bytes
-}
-
 #[test]
 fn what_waits_is_taken_as_soon_as_it_fits() {
     let mut scene = Scene::new();
