@@ -240,13 +240,20 @@ pub enum StateError {
 pub struct UnknownPeer;
 
 macro_rules! display {
-    ($($type:ident { $($pattern:pat => $text:expr),* $(,)? })*) => {$(
+    ($($type:ident $(, caused by $($cause:ident)|+)? { $($pattern:pat => $text:expr),* $(,)? })*) => {$(
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(match self { $($pattern => $text),* })
             }
         }
-        impl core::error::Error for $type {}
+        impl core::error::Error for $type {
+            fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+                match self {
+                    $($(Self::$cause(error) => Some(error),)+)?
+                    _ => None,
+                }
+            }
+        }
     )*};
 }
 
@@ -271,7 +278,7 @@ display! {
         Self::WeakKey => "a key of the bundle is weak",
         Self::RankExhausted => "no higher rank exists for this peer's sessions",
     }
-    SealError {
+    SealError, caused by Bundle | Handshake {
         Self::UnknownPeer => "no such peer",
         Self::Blocked => "the peer is blocked",
         Self::BundleNeeded => "no session and no bundle for this peer",
@@ -282,10 +289,9 @@ display! {
         Self::WelcomeGone => "the welcome can't be told any more",
         Self::Later => "too much was sealed at once: it is owed",
         Self::Bundle(_) => "the bundle can't be used",
-        Self::Handshake(HandshakeError::WeakKey) => "the bundle has a weak key",
-        Self::Handshake(HandshakeError::RankExhausted) => "no higher rank exists for this peer's sessions",
+        Self::Handshake(_) => "the introduction could not be made",
     }
-    OpenError {
+    OpenError, caused by Malformed {
         Self::Malformed(_) => "not an envelope",
         Self::Rejected => "forged or damaged",
         Self::Unknown => "recognised by nobody here",
@@ -302,7 +308,7 @@ display! {
         Self::EpochGone(_) => "the group's epoch is not remembered any more",
         Self::RosterDiffers(..) => "not sealed under the group's roster",
     }
-    GroupError {
+    GroupError, caused by Seal {
         Self::UnknownGroup => "no such group",
         Self::NotMember => "not a member",
         Self::NotAllowed => "the member's role does not allow it",
@@ -323,13 +329,13 @@ display! {
         Self::Signature => "the certificate is not signed for this identity",
         Self::UnknownPeer => "no such peer",
     }
-    VerificationError {
+    VerificationError, caused by Malformed {
         Self::Malformed(_) => "not what should come now",
         Self::OtherPeer => "another device's code",
         Self::NotMe => "the peer takes another device for this one",
         Self::Commitment => "not what was committed to",
     }
-    VaultError {
+    VaultError, caused by Malformed {
         Self::Malformed(_) => "not a sealed image",
         Self::Rejected => "damaged, or sealed under another key or name",
         Self::Old { .. } => "older than it may be",
@@ -341,7 +347,7 @@ display! {
         Self::Rejected => "damaged, or another attachment",
         Self::Unfinished => "the attachment's last chunk is missing",
     }
-    StateError {
+    StateError, caused by Malformed {
         Self::Malformed(_) => "not the image of a state",
         Self::Invariant => "the image breaks an invariant",
         Self::Key => "a record stands under a wrong key",
@@ -385,5 +391,43 @@ impl From<DecodeError> for VaultError {
 impl From<DecodeError> for StateError {
     fn from(error: DecodeError) -> Self {
         Self::Malformed(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::error::Error;
+
+    /// What lies behind an error is told, down to its end.
+    #[test]
+    fn causes_are_told() {
+        let chain = |error: &dyn Error| {
+            let mut texts = alloc::vec::Vec::from([alloc::format!("{error}")]);
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                texts.push(alloc::format!("{error}"));
+                cause = error.source();
+            }
+            texts
+        };
+        let expired = GroupError::Seal(SealError::Bundle(PreKeyError::Expired));
+        assert_eq!(
+            chain(&expired),
+            ["no message could be sealed", "the bundle can't be used", "the bundle is past its time"]
+        );
+        assert_eq!(chain(&SealError::Handshake(HandshakeError::WeakKey)).len(), 2);
+        assert_eq!(
+            chain(&OpenError::Malformed(DecodeError::Truncated)),
+            ["not an envelope", "the input ends too early"]
+        );
+        for malformed in [
+            &VerificationError::Malformed(DecodeError::Version) as &dyn Error,
+            &VaultError::Malformed(DecodeError::Version),
+            &StateError::Malformed(DecodeError::Version),
+        ] {
+            assert_eq!(chain(malformed)[1], "unknown version");
+        }
+        assert_eq!(chain(&GroupError::NotMember), ["not a member"]);
     }
 }

@@ -42,8 +42,8 @@ impl Device {
         Ok(Pending::opened(self, plan, opened))
     }
 
-    /// Opens an envelope whose tag nobody recognises, by trying sessions: for messages that come more than
-    /// [`crate::limits::TAG_WINDOW`] ahead of the last one. Costs at most two small decryptions for each session tried.
+    /// As [`Self::open`]; and where nobody recognises the tag, tries sessions: for messages that come more than
+    /// [`crate::limits::TAG_WINDOW`] ahead of the last one. That costs at most two small decryptions for each session tried.
     ///
     /// # Errors
     /// As [`Self::open`].
