@@ -647,7 +647,7 @@ class Room:
                 self.commit(p, f"policy:{rnd.randrange(2, 1000)}:{rnd.randrange(1000, 100000)}")
             elif r < 0.85:
                 self.commit(p, f"role:{q.name}:{'admin' if members[q.name] == 'member' else 'member'}")
-            elif not self.concurrent or p is self.founder:
+            else:
                 self.commit(p, f"remove:{q.name}")
         elif r < 0.6 and not self.concurrent:
             self.settle()
