@@ -440,9 +440,8 @@ fn settle(crowd: &mut Crowd, seed: u64) {
             let Ok(number) = crowd.say(party, b"heard by all") else { continue };
             crowd.flush();
             let is_in = |to: &usize| crowd.parties[*to].device.group(group).is_some_and(|status| status.member);
-            let deaf: Vec<_> = (0..6)
-                .filter(|to| *to != party && is_in(to) && !crowd.parties[*to].read.contains(&number))
-                .collect();
+            let deaf: Vec<_> =
+                (0..6).filter(|to| *to != party && is_in(to) && !crowd.parties[*to].read.contains(&number)).collect();
             assert!(deaf.is_empty(), "seed {seed}: {deaf:?} can't read {party}");
         }
     }

@@ -125,6 +125,12 @@ fn sessions_that_go_leave_nothing_behind() {
         assert!(changes.len() > 1);
         Ok::<_, Infallible>(())
     });
+    kept(bob.maintain(NOW));
+    let Ok(nothing) = bob.maintain(NOW).commit(|changes| {
+        assert!(changes.is_empty());
+        Ok::<_, Infallible>(())
+    });
+    assert_eq!(nothing, 0);
     assert!(bob.sessions.is_empty() && bob.by_peer.is_empty() && bob.owing.is_empty());
     assert_eq!(format!("{:?}", bob.index), format!("{:?}", TagIndex::default()));
 }
