@@ -118,6 +118,7 @@ impl World {
         heap::on_clean_stack(|| drop(twin));
 
         heap::on_clean_stack(|| drop(work(device, &mut rng.clone())));
+        heap::on_clean_stack(|| drop(work(device, &mut rng.clone()).map(Pending::prepare)));
         heap::on_clean_stack(|| {
             if let Ok(pending) = work(device, &mut rng.clone()) {
                 core::mem::forget(pending.commit(|changes| {
