@@ -327,7 +327,8 @@ fn uploads_add_up() {
     let many = publish(&mut other, 400, later);
     let mut full = directory.clone();
     full.add(many.clone(), end).unwrap();
-    assert_eq!(full.one_time_left(), 900);
+    full.add(publish(&mut other, 100, later), end).unwrap();
+    assert_eq!(full.one_time_left(), 1_000);
     assert_eq!(full.add(many.clone(), end), Err(PreKeyError::TooMany));
     directory.add(many, end.plus(1)).unwrap();
     assert_eq!(directory.one_time_left(), 500);
