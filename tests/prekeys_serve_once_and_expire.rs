@@ -295,12 +295,12 @@ fn accepted_introductions_are_settled_once() {
 #[test]
 fn uploads_add_up() {
     let mut rng = sceau_testkit::rng(14);
-    let [mut bob, mut other] = [(); 2].map(|()| Device::generate(&mut rng));
+    let [mut bob, mut other, mut stranger] = [(); 3].map(|()| Device::generate(&mut rng));
     let mut publish = |device: &mut Device, count, now| done(device.publish_prekeys(count, now, &mut rng).unwrap());
     let mut directory = publish(&mut bob, 2, NOW);
     assert_eq!(directory.identity(), bob.identity_key());
     let first = directory.not_after();
-    let others = publish(&mut other, 1, NOW);
+    let others = publish(&mut stranger, 1, NOW);
     let before = directory.clone();
     assert_eq!(directory.add(others, NOW), Err(PreKeyError::OtherIdentity));
     assert_eq!(directory, before);
