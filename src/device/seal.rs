@@ -211,7 +211,7 @@ impl Device {
         let mut plan = self.plan_join(session, now).changes;
         plan.push(peer_change);
         // What went with an introduction that may have been refused.
-        if by_people && self.best_session(peer).is_some() {
+        if self.best_session(peer).is_some() {
             self.owe_chains(peer, &mut plan);
         }
         Ok((plan, sealed.envelope))
