@@ -4,7 +4,7 @@ use super::*;
 use crate::device::index::TagIndex;
 use crate::device::peer::Peer;
 use crate::device::{Held, Standing};
-use crate::error::DecodeError;
+use crate::error::{DecodeError, SealError};
 use crate::keys::SessionId;
 use crate::limits::{MAX_FADING, MAX_INTRODUCTIONS, MAX_USED_PREKEYS};
 use crate::padding::Padding;
@@ -226,4 +226,23 @@ fn who_comes_beside_a_confirmed_session_is_told() {
     assert_eq!(told(NOW.0 - 1, true), (false, true));
     assert_eq!(told(NOW.0 + 1, false), (false, false));
     assert_eq!(told(NOW.0 - 1, false), (false, false));
+}
+
+#[test]
+fn ranks_that_are_owed_are_told_once() {
+    let mut rng = ChaCha20Rng::from_seed([4; 32]);
+    let [mut alice, mut bob] = [(); 2].map(|()| Device::generate(&mut rng));
+    let mut bobs = kept(bob.publish_prekeys(3, NOW, &mut rng).unwrap());
+    let to_bob = kept(alice.add_peer(&bobs.take_bundle(), NOW).unwrap());
+    let first = kept(alice.seal(to_bob, b"Bonjour", NOW, &mut rng).unwrap());
+    kept(bob.open(&first, NOW).unwrap());
+    assert_eq!(bob.owed(NOW).count(), 0);
+    let (_, outranked) = introduction(&alice, bobs.take_bundle(), NOW.0 - 1, &mut rng);
+    let told = kept(bob.open(&outranked, NOW).unwrap()).notices;
+    let (id, to) = bob.owed(NOW).next().unwrap();
+    assert!(told.contains(&Notice::Owed(id)) && to == alice.fingerprint());
+    kept(bob.seal_owed(id, NOW, &mut rng).unwrap());
+    assert_eq!(bob.owed(NOW).count(), 0);
+    assert_eq!(bob.seal_owed(id, NOW, &mut rng).map(drop).unwrap_err(), SealError::NothingOwed);
+    restored(&bob).unwrap();
 }
