@@ -74,6 +74,8 @@ pub(crate) struct OwnChain {
     verify: [u8; 32],
     context: [u8; 32],
     keys: ChainKeys,
+    /// Each message is given with it.
+    mailbox: MailboxAddress,
     chain_key: Secret<32>,
     n: u32,
     began: UnixTime,
@@ -100,12 +102,13 @@ impl OwnChain {
         let sign = SignPrivate::generate(rng);
         let context = chain_context(&group, &own);
         let (verify, keys) = (sign.public(), ChainKeys::derive(secret.expose(), &context));
-        Self { group, own, epoch, transcript, sign, verify, context, keys, chain_key, n: 0, began: now }
+        let mailbox = keys.mailbox(&context);
+        Self { group, own, epoch, transcript, sign, verify, context, keys, mailbox, chain_key, n: 0, began: now }
     }
 
     /// Where its messages can go, once for all members.
     pub(crate) fn mailbox(&self) -> MailboxAddress {
-        self.keys.mailbox(&self.context)
+        self.mailbox
     }
 
     /// Whether it began under the history of this roster, and nothing has ended it.
@@ -224,7 +227,8 @@ impl OwnChain {
         let n = position(reader)?;
         let sign = SignPrivate::from_bytes(reader.array()?);
         let (verify, began) = (sign.public(), UnixTime(reader.u64()?));
-        Ok(Self { group, own, epoch, transcript, sign, verify, context, keys, chain_key, n, began })
+        let mailbox = keys.mailbox(&context);
+        Ok(Self { group, own, epoch, transcript, sign, verify, context, keys, mailbox, chain_key, n, began })
     }
 
     pub(crate) fn group(&self) -> GroupId {
