@@ -67,13 +67,13 @@ impl Device {
                 if !group.was_in(from, announced.epoch) {
                     return GroupEvent::Refused;
                 }
-                let mut debts = self.debts.get(&id).cloned().unwrap_or_default();
                 let chain = MemberChain::accept(from, announced, 0);
                 if self.chains.contains_key(&chain.id) {
                     // The answer was lost.
                     self.owe(id, from, plan, |debt| debt.acknowledge = true);
                     return GroupEvent::Known;
                 }
+                let mut debts = self.debts.get(&id).cloned().unwrap_or_default();
                 let copy = Reader::whole(bytes, Announcement::read);
                 let announced = copy.into_iter().map(|announced| (from, announced)).collect();
                 self.accept_chains(id, announced, now, false, &mut debts, plan);
