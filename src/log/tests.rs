@@ -1,0 +1,6 @@
+mod bounds;
+mod conflicts;
+mod differential;
+mod history;
+mod properties;
+mod reference;
