@@ -15,18 +15,27 @@
 //! ```
 //!
 //! Or chunk by chunk, in constant memory, with [`AttachmentSealer`] and [`AttachmentOpener`].
+//!
+//! **Stopping and going on.** An opener can go on later, in another process: store [`AttachmentOpener::to_state`] between
+//! two chunks.
+//!
+//! A sealer can't, on purpose. Its key must serve one content only: whoever sees two contents under one key can read parts of
+//! both and forge chunks. After a stop nothing shows that the content is still the same, nor whether a chunk had been sealed that
+//! the stored state does not count. So seal into a file first, and upload that file; an upload can go on from any place, since the
+//! ciphertext's bytes do not change. If sealing itself is interrupted, begin anew: a new sealer draws a new key.
 
 pub use crate::wire::attachment::Attachment;
 
-use crate::codec::Write;
+use crate::codec::{Reader, Write};
 use crate::crypto::aead::{self, MAC_LEN};
-use crate::crypto::kdf::Sha;
+use crate::crypto::kdf::{self, Sha};
 use crate::crypto::stream::Stream;
-use crate::error::AttachmentError;
+use crate::error::{AttachmentError, StateError};
 use crate::labels::Label;
 use crate::limits::MAX_ATTACHMENT;
 use crate::padding;
 use crate::secret::{GuardedVec, Secret, guard};
+use crate::state::{self, Image};
 use alloc::vec::Vec;
 use core::fmt;
 use rand_core::CryptoRng;
@@ -41,13 +50,17 @@ const _: () = assert!(ROOM == 65_520);
 /// Zeros in front of the content, which commit to the key.
 const COMMITMENT_LEN: usize = 32;
 
-/// Seals a content that is in memory. Draws 32 bytes: the key.
+/// Seals a content that is in memory. Draws 32 bytes: the key comes from them and from the content, so that no other content is
+/// ever sealed under it, even where a generator was put back to where it was.
 ///
 /// # Errors
 /// [`AttachmentError::TooLong`].
 pub fn seal<R: CryptoRng + ?Sized>(content: &[u8], rng: &mut R) -> Result<(Attachment, Vec<u8>), AttachmentError> {
     let len = u64::try_from(content.len()).map_err(|_| AttachmentError::TooLong)?;
-    let mut sealer = AttachmentSealer::new(len, rng)?;
+    let random = Secret::draw(rng);
+    let key =
+        Secret::made(|key| kdf::hedge(random.expose(), Label::AttachmentKey, &len.to_be_bytes(), &[content], key));
+    let mut sealer = AttachmentSealer::with_key(len, key)?;
     let mut sealed = Vec::with_capacity(usize::try_from(sealer.sealed_len()).map_err(|_| AttachmentError::TooLong)?);
     let mut rest = content;
     while let Some(wanted) = sealer.wants() {
@@ -90,13 +103,16 @@ pub fn name(sealed: &[u8]) -> [u8; 32] {
 /// Length of the ciphertext for a content: a Padmé length, then 16 bytes for each chunk.
 pub fn sealed_len(content_len: u64) -> u64 {
     let padded = padded_len(content_len);
-    let (room, mac) = (u64::try_from(ROOM).unwrap_or(1), u64::try_from(MAC_LEN).unwrap_or(0));
-    padded.saturating_add(padded.div_ceil(room).saturating_mul(mac))
+    padded.saturating_add(padded.div_ceil(wide(ROOM)).saturating_mul(wide(MAC_LEN)))
+}
+
+fn wide(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
 }
 
 /// Commitment, content and zeros.
 fn padded_len(content_len: u64) -> u64 {
-    padding::padded(content_len.saturating_add(u64::try_from(COMMITMENT_LEN).unwrap_or(0)))
+    padding::padded(content_len.saturating_add(wide(COMMITMENT_LEN)))
 }
 
 /// Where a stream stands, the same on both sides.
@@ -138,12 +154,22 @@ impl Progress {
         let commitment = if self.position == 0 { COMMITMENT_LEN } else { 0 };
         let content = within(self.content, len.saturating_sub(commitment));
         let zeros = len.saturating_sub(commitment).saturating_sub(content);
-        let last = self.padded <= u64::try_from(ROOM).unwrap_or(u64::MAX);
+        let last = self.padded <= wide(ROOM);
         (len > 0).then_some(Shape { commitment, content, zeros, last })
     }
 
+    /// Passes over whole chunks that were taken in before. `None` if not one more follows on them.
+    fn skip(&mut self, chunks: u32, midstate: &[u8; 32]) -> Option<()> {
+        let plaintext = u64::from(chunks).saturating_mul(wide(ROOM));
+        self.padded = self.padded.checked_sub(plaintext).filter(|left| *left > 0)?;
+        let content = if chunks == 0 { 0 } else { plaintext.saturating_sub(wide(COMMITMENT_LEN)) };
+        self.content = self.content.saturating_sub(content);
+        self.position = chunks;
+        self.digest = Sha::resume(midstate, u64::from(chunks).saturating_mul(wide(CHUNK_LEN / 64)));
+        Some(())
+    }
+
     fn pass(&mut self, shape: &Shape, ciphertext: &[u8]) {
-        let wide = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
         self.digest.update(ciphertext);
         self.position = self.position.saturating_add(1);
         self.content = self.content.saturating_sub(wide(shape.content));
@@ -151,7 +177,8 @@ impl Progress {
     }
 }
 
-/// Seals a content of known length chunk by chunk, in constant memory.
+/// Seals a content of known length chunk by chunk, in constant memory. It can't be stored and continued: see the
+/// [module](self).
 pub struct AttachmentSealer {
     key: Secret<32>,
     stream: Stream,
@@ -160,15 +187,19 @@ pub struct AttachmentSealer {
 }
 
 impl AttachmentSealer {
-    /// Begins. Draws 32 bytes: the key.
+    /// Begins. Draws 32 bytes: the key. It is drawn before the content is known: a generator that was put back to where it was
+    /// must seal no other content ([`seal`] has no such limit).
     ///
     /// # Errors
     /// [`AttachmentError::TooLong`] above [`crate::limits::MAX_ATTACHMENT`].
     pub fn new<R: CryptoRng + ?Sized>(content_len: u64, rng: &mut R) -> Result<Self, AttachmentError> {
+        Self::with_key(content_len, Secret::draw(rng))
+    }
+
+    fn with_key(content_len: u64, key: Secret<32>) -> Result<Self, AttachmentError> {
         if content_len > MAX_ATTACHMENT {
             return Err(AttachmentError::TooLong);
         }
-        let key = Secret::draw(rng);
         let stream = Stream::new(key.expose());
         Ok(Self { key, stream, content_len, progress: Progress::new(content_len) })
     }
@@ -217,8 +248,8 @@ impl AttachmentSealer {
 /// Opens a ciphertext chunk by chunk, in constant memory. Each chunk is authentic and in its place; only
 /// [`Self::finish`] says that it was the whole.
 pub struct AttachmentOpener {
+    attachment: Attachment,
     stream: Stream,
-    name: [u8; 32],
     progress: Progress,
 }
 
@@ -226,7 +257,48 @@ impl AttachmentOpener {
     /// Begins.
     pub fn new(attachment: &Attachment) -> Self {
         let progress = Progress::new(attachment.content_len());
-        Self { stream: Stream::new(attachment.key()), name: *attachment.name(), progress }
+        Self { stream: Stream::new(attachment.key()), attachment: attachment.clone(), progress }
+    }
+
+    /// How many bytes of the content have come out so far: where the next ones go in the file.
+    pub fn content_position(&self) -> u64 {
+        self.attachment.content_len().saturating_sub(self.progress.content)
+    }
+
+    /// How many bytes of the ciphertext have been taken in so far: from where to fetch on.
+    pub fn sealed_position(&self) -> u64 {
+        let padded = padded_len(self.attachment.content_len()).saturating_sub(self.progress.padded);
+        padded.saturating_add(u64::from(self.progress.position).saturating_mul(wide(MAC_LEN)))
+    }
+
+    /// Where it stands, 109 bytes, to go on later, in another process: `version(1) || attachment(72) || chunks opened(4) ||
+    /// state of SHA-256 behind them(32)`. It holds the key. `None` behind the last chunk: there is only [`Self::finish`] left.
+    ///
+    /// Store the content before the state that counts it. After a restart cut the file to [`Self::content_position`]: what is
+    /// behind that comes again.
+    pub fn to_state(&self) -> Option<Image> {
+        self.progress.next()?;
+        let mut out = state::image(Attachment::LEN.saturating_add(37));
+        out.u8(state::VERSION);
+        self.attachment.write(&mut out);
+        out.u32(self.progress.position);
+        out.bytes(&self.progress.digest.midstate()?);
+        Some(Image::new(out))
+    }
+
+    /// Goes on from what [`Self::to_state`] gave.
+    ///
+    /// # Errors
+    /// [`StateError::Malformed`] if the bytes are not an image of this version, [`StateError::Invariant`] if no chunk
+    /// follows on so many.
+    pub fn from_state(image: &[u8]) -> Result<Self, StateError> {
+        let (attachment, position, midstate) = Reader::whole(image, |reader| {
+            state::version(reader)?;
+            Ok((Attachment::read(reader)?, reader.u32()?, reader.array()?))
+        })?;
+        let mut opener = Self::new(&attachment);
+        opener.progress.skip(position, midstate).ok_or(StateError::Invariant)?;
+        Ok(opener)
     }
 
     /// How many bytes of ciphertext the next chunk has; `None` behind the last: more is not of this attachment.
@@ -270,7 +342,7 @@ impl AttachmentOpener {
     pub fn finish(self) -> Result<(), AttachmentError> {
         match self.progress.next() {
             Some(_) => Err(AttachmentError::Unfinished),
-            None if self.progress.digest.finish() == self.name => Ok(()),
+            None if self.progress.digest.finish() == *self.attachment.name() => Ok(()),
             None => Err(AttachmentError::Rejected),
         }
     }

@@ -8,13 +8,18 @@
 //! use sceau::{IdentityKeyPair, UnixTime};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let (mut rng, now) = (rand::rng(), UnixTime(1_800_000_000));
+//! let (mut rng, now) = (rand::rng(), UnixTime::from_secs(1_800_000_000)?);
 //! // Once, offline: the root. Once a season: an issuer. Once a week: each device.
 //! let (root, issuer) = (RootKeyPair::generate(&mut rng), IssuerKeyPair::generate(&mut rng));
 //! let issuer_certificate = root.certify(issuer.public(), now.plus(90 * 86_400));
+//! // Alice asks for her address. The server makes sure that it is hers, as by an e-mail to it, and sends a challenge.
 //! let alice = IdentityKeyPair::generate(&mut rng);
 //! let address = Address::new(b"alice@example.org")?;
-//! let certificate = issuer.issue(&issuer_certificate, alice.public(), address, now.plus(7 * 86_400))?;
+//! let challenge = issuer.challenge(address, now.plus(600), &mut rng);
+//! // Her device signs it; the server verifies that, and certifies.
+//! let request = alice.request_certificate(&challenge, issuer_certificate.issuer(), &address)?;
+//! let verified = challenge.verify(&request, now)?;
+//! let certificate = issuer.issue(&issuer_certificate, verified, now.plus(7 * 86_400))?;
 //!
 //! // And an application checks: in `Policy::certificates`, or by itself.
 //! let mut policy = CertificatePolicy::default();
@@ -24,7 +29,10 @@
 //! # }
 //! ```
 
+mod request;
+
 pub use crate::wire::certificate::{Address, Certificate, IssuerCertificate, IssuerKey, KeyId, RootKey};
+pub use request::{CertificateChallenge, CertificateRequest, VerifiedRequest};
 
 use crate::codec::{Reader, Write};
 use crate::crypto::sign::{self, SignPrivate};
@@ -118,6 +126,20 @@ impl CertificatePolicy {
         }
     }
 
+    /// Checks what a peer shows as its certificate ([`crate::session::Accepted::certificate`]).
+    ///
+    /// # Errors
+    /// [`CertificateError`], [`CertificateError::Malformed`] among them.
+    pub fn check_encoded(
+        &self,
+        certificate: &[u8],
+        identity: &IdentityKey,
+        now: UnixTime,
+    ) -> Result<Certified, CertificateError> {
+        let certificate = Certificate::decode(certificate).map_err(|_| CertificateError::Malformed)?;
+        self.check(&certificate, identity, now)
+    }
+
     /// Where what a certificate said stands now, and under these roots. Without roots nothing is looked at.
     pub fn state(&self, certified: Option<&Certified>, now: UnixTime) -> CertificateState {
         match certified {
@@ -194,7 +216,8 @@ impl RootKeyPair {
     }
 }
 
-/// An issuer's key: certifies devices. Its server proves that a device has the address; how is the operator's affair.
+/// An issuer's key: certifies devices. Its server makes sure that whoever asks has the address; how is the operator's
+/// affair. That they have the identity, [`CertificateChallenge`] makes sure.
 #[derive(Debug)]
 pub struct IssuerKeyPair(SignPrivate);
 
@@ -209,22 +232,34 @@ impl IssuerKeyPair {
         IssuerKey(self.0.public())
     }
 
-    /// Certifies that a device has an address, until a moment. Keep that near, days, not years: a single certificate can't
-    /// be revoked.
+    /// A challenge for a device that asks for an address; it can be answered until a moment, some minutes from now. Draws
+    /// 32 bytes.
+    pub fn challenge<R: CryptoRng + ?Sized>(
+        &self,
+        address: Address,
+        not_after: UnixTime,
+        rng: &mut R,
+    ) -> CertificateChallenge {
+        CertificateChallenge::draw(self.public(), address, not_after, rng)
+    }
+
+    /// Certifies that the device of a verified request has the address that it asked for, until a moment. Keep that near,
+    /// days, not years: a single certificate can't be revoked.
     ///
     /// # Errors
-    /// [`CertificateError::Untrusted`] if the issuer certificate is another key's.
+    /// [`CertificateError::Untrusted`] if the issuer certificate, or the request, is another issuer's.
+    #[expect(clippy::needless_pass_by_value, reason = "a request that was verified is certified once")]
     pub fn issue(
         &self,
         issuer: &IssuerCertificate,
-        identity: &IdentityKey,
-        address: Address,
+        request: VerifiedRequest,
         not_after: UnixTime,
     ) -> Result<Certificate, CertificateError> {
-        if issuer.issuer != self.public() {
+        let VerifiedRequest { issuer: asked, identity, address } = request;
+        if issuer.issuer != self.public() || asked != self.public() {
             return Err(CertificateError::Untrusted);
         }
-        let signed = Certificate::signed_message(identity, &address, not_after, issuer.issuer.id());
+        let signed = Certificate::signed_message(&identity, &address, not_after, issuer.issuer.id());
         Ok(Certificate { address, not_after, signature: Signature(self.0.sign(&signed)), issuer: *issuer })
     }
 

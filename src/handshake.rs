@@ -13,11 +13,13 @@ use crate::labels::Label;
 use crate::limits::{CREATED_AT_END, MAX_CREATED_AHEAD};
 use crate::prekey::{ResponderKeys, VerifiedPreKeyBundle};
 use crate::ratchet::{InitialSecrets, split};
-use crate::secret::{Secret, guard};
+use crate::secret::{GuardedVec, Secret, guard};
 use crate::wire::VERSION;
 use crate::wire::bundle::PreKeyFields;
 use crate::wire::certificate::Certificate;
-use crate::wire::introduction::{ENCRYPTED_IDENTITY_LEN, IdentityPayload, IntroductionPrefix, PREFIX_LEN};
+use crate::wire::introduction::{
+    CONTINUITY_OFFSET, Continuity, ENCRYPTED_IDENTITY_LEN, IdentityPayload, IntroductionPrefix, PREFIX_LEN,
+};
 use alloc::boxed::Box;
 use rand_core::CryptoRng;
 
@@ -34,23 +36,49 @@ pub(crate) struct Initiated {
 pub(crate) struct Responded {
     pub(crate) initiator: IdentityKey,
     pub(crate) created_at: u64,
-    pub(crate) certificate: Option<Certificate>,
+    pub(crate) shown: Shown,
     pub(crate) secrets: InitialSecrets,
     pub(crate) transcript: [u8; 32],
 }
 
-/// The initiator's half. Draws the ephemeral private key (32 bytes), then the encapsulation's randomness (32 bytes).
+/// What the initiator shows beside its identity.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    /// As it came.
+    pub(crate) certificate: Option<[u8; Certificate::LEN]>,
+    continuity: Continuity,
+    th1: [u8; 32],
+}
+
+impl Shown {
+    /// Whether its author has shown that it holds this header secret.
+    pub(crate) fn continues(&self, header_secret: &[u8; 32]) -> bool {
+        aead::equal(&self.continuity, &continuity(header_secret, &self.th1))
+    }
+}
+
+/// HMAC16(header secret, label || th1).
+fn continuity(header_secret: &[u8; 32], th1: &[u8; 32]) -> Continuity {
+    let mut continuity = [0; 16];
+    kdf::hedge(header_secret, Label::Continuity, th1, &[], &mut continuity);
+    continuity
+}
+
+/// The initiator's half. `before` is a header secret of the session that it takes the place of, if there is one. Draws 64 bytes: the ephemeral private key and the encapsulation's randomness come from them, from the
+/// private identity key and from all that the introduction says, so that no key of it comes twice with anything else, even
+/// where a generator was put back to where it was.
 pub(crate) fn initiate<R: CryptoRng + ?Sized>(
     identity: &IdentityKeyPair,
     certificate: Option<&Certificate>,
     bundle: &VerifiedPreKeyBundle,
     created_at: u64,
+    before: Option<&[u8; 32]>,
     rng: &mut R,
 ) -> Result<Initiated, HandshakeError> {
     if created_at >= CREATED_AT_END {
         return Err(HandshakeError::RankExhausted);
     }
-    initiate_at(identity, certificate, bundle, created_at, rng)
+    initiate_at(identity, certificate, bundle, created_at, before, rng)
 }
 
 fn initiate_at<R: CryptoRng + ?Sized>(
@@ -58,13 +86,29 @@ fn initiate_at<R: CryptoRng + ?Sized>(
     certificate: Option<&Certificate>,
     bundle: &VerifiedPreKeyBundle,
     created_at: u64,
+    before: Option<&[u8; 32]>,
+    rng: &mut R,
+) -> Result<Initiated, HandshakeError> {
+    let certificate = certificate.map(Certificate::encode_in_place);
+    let payload = IdentityPayload { identity: *identity.public(), created_at, continuity: [0; 16], certificate };
+    initiate_as(identity, &identity.fingerprint(), payload.encode(), bundle, before, rng)
+}
+
+/// The initiator's half with this plaintext for the identity payload, which says that it is this fingerprint's.
+pub(crate) fn initiate_as<R: CryptoRng + ?Sized>(
+    identity: &IdentityKeyPair,
+    fingerprint: &Fingerprint,
+    mut payload: GuardedVec,
+    bundle: &VerifiedPreKeyBundle,
+    before: Option<&[u8; 32]>,
     rng: &mut R,
 ) -> Result<Initiated, HandshakeError> {
     let signed = &bundle.signed().fields;
     let one_time = bundle.one_time().map(|one_time| &one_time.fields);
     let weak = HandshakeError::WeakKey;
 
-    let ephemeral = DhPrivate::generate(rng);
+    let drawn = Randomness::draw(identity, bundle, &payload, rng);
+    let ephemeral = DhPrivate::from_bytes(drawn.ephemeral.expose());
     let ephemeral_public = DhPublic(ephemeral.public());
     let signed_point = signed.dh.point();
     let dh1 = ephemeral.agree(&bundle.identity().dh().point()).ok_or(weak)?;
@@ -74,27 +118,63 @@ fn initiate_at<R: CryptoRng + ?Sized>(
         None => None,
     };
     let kem_key = one_time.map_or(&signed.kem, |fields| &fields.kem);
-    let encapsulated = kem::encapsulate(kem_key, rng);
+    let encapsulated = kem::encapsulate_with(kem_key, drawn.encapsulation.expose());
 
-    let th1 = transcript(bundle.identity(), signed, one_time, &ephemeral_public, &encapsulated.ciphertext);
-    let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_deref(), &encapsulated.secret);
-    let payload = IdentityPayload { identity: *identity.public(), created_at, certificate: certificate.copied() };
-    let mut payload = payload.encode();
+    let th1 = transcript(bundle.identity(), signed, one_time, &ephemeral_public, encapsulated.ciphertext.as_slice());
+    let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_ref(), &encapsulated.secret);
+    if let Some(header_secret) = before
+        && let Some(place) = payload.get_mut(CONTINUITY_OFFSET..).and_then(<[u8]>::first_chunk_mut)
+    {
+        *place = continuity(header_secret, &th1);
+    }
     let mac = aead::seal(keys.identity_key.expose(), &[0; 12], &th1, &mut payload);
     payload.bytes(&mac);
 
     let dh4 = identity.agree(&signed_point).ok_or(weak)?;
     let th2 = kdf::hash(Label::HandshakeFinal, &[&th1, &payload]);
-    let secrets = session_secrets(&th2, keys.next.expose(), &dh4, &identity.fingerprint(), &bundle.fingerprint());
+    let secrets = session_secrets(&th2, &keys.next, &dh4, fingerprint, &bundle.fingerprint());
 
     let mut prefix = Box::new([0; PREFIX_LEN]);
     let mut out = crate::wire::payload::Place(prefix.as_mut_slice());
     out.bytes(&ephemeral_public.0);
     out.u32(signed.id);
     out.u32(one_time.map_or(0, |fields| fields.id));
-    out.bytes(&encapsulated.ciphertext);
+    out.bytes(encapsulated.ciphertext.as_slice());
     out.bytes(&payload);
     Ok(Initiated { prefix, secrets, transcript: th2 })
+}
+
+/// What an introduction draws.
+pub(crate) struct Randomness {
+    pub(crate) ephemeral: Secret<32>,
+    pub(crate) encapsulation: Secret<32>,
+}
+
+impl Randomness {
+    fn draw<R: CryptoRng + ?Sized>(
+        identity: &IdentityKeyPair,
+        bundle: &VerifiedPreKeyBundle,
+        payload: &[u8],
+        rng: &mut R,
+    ) -> Self {
+        Self::derive(identity, bundle, payload, Secret::draw(rng).expose())
+    }
+
+    /// Each is HMAC-SHA-256(private X25519 identity key, label || 64 random bytes || 1 or 2
+    /// || SHA-256(label || bundle || identity payload)).
+    pub(crate) fn derive(
+        identity: &IdentityKeyPair,
+        bundle: &VerifiedPreKeyBundle,
+        payload: &[u8],
+        random: &[u8; 64],
+    ) -> Self {
+        let said = kdf::hash(Label::HandshakeRandomness, &[&bundle.bundle().encode(), payload]);
+        let derive = |which: u8| {
+            let (key, label) = (identity.agreement_key(), Label::HandshakeRandomness);
+            Secret::made(|out| kdf::hedge(key, label, random, &[&[which], &said], out))
+        };
+        Self { ephemeral: derive(1), encapsulation: derive(2) }
+    }
 }
 
 /// The responder's half, with the keys that the prefix names. Needs no randomness. `None` when anything does not fit.
@@ -117,7 +197,7 @@ pub(crate) fn respond(
 
     let one_time = keys.one_time.map(|(id, stored)| stored.public_with(id, &kem));
     let th1 = transcript(identity.public(), &signed.public, one_time.as_ref(), &prefix.ephemeral, prefix.ciphertext);
-    let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_deref(), &shared);
+    let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_ref(), &shared);
     let payload = open_identity(keys.identity_key.expose(), &th1, prefix.encrypted_identity)?;
     if payload.created_at >= CREATED_AT_END || payload.created_at > now.plus(MAX_CREATED_AHEAD).0 {
         return None;
@@ -125,10 +205,9 @@ pub(crate) fn respond(
 
     let dh4 = signed.private.dh.agree(&payload.identity.dh().point())?;
     let th2 = kdf::hash(Label::HandshakeFinal, &[&th1, prefix.encrypted_identity]);
-    let secrets =
-        session_secrets(&th2, keys.next.expose(), &dh4, &payload.identity.fingerprint(), &identity.fingerprint());
-    let IdentityPayload { identity: initiator, created_at, certificate } = payload;
-    Some(Responded { initiator, created_at, certificate, secrets, transcript: th2 })
+    let secrets = session_secrets(&th2, &keys.next, &dh4, &payload.identity.fingerprint(), &identity.fingerprint());
+    let IdentityPayload { identity: initiator, created_at, continuity, certificate } = payload;
+    Some(Responded { initiator, created_at, shown: Shown { certificate, continuity, th1 }, secrets, transcript: th2 })
 }
 
 /// `th1 = SHA-256(label || version || IK_B || fields of SPK_B || flag || fields of OPK_B || EK_A || ct)`.
@@ -163,14 +242,15 @@ impl IdentityKeys {
     /// `k_id(32) || k_next(32) = HKDF(salt = th1, ikm = dh1 || dh2 || dh3 || ss, label, 64)`.
     pub(crate) fn derive(
         th1: &[u8; 32],
-        dh1: &[u8; 32],
-        dh2: &[u8; 32],
-        dh3: Option<&[u8; 32]>,
-        shared: &[u8; 32],
+        dh1: &Secret<32>,
+        dh2: &Secret<32>,
+        dh3: Option<&Secret<32>>,
+        shared: &Secret<32>,
     ) -> Self {
-        let dh3 = dh3.map_or(&[][..], |dh3| &dh3[..]);
-        let okm = kdf::derive::<64>(th1, &[dh1, dh2, dh3, shared], Label::HandshakeIdentity, &[]);
-        let [identity_key, next] = split(okm.as_slice());
+        let dh3 = dh3.map_or(&[][..], |dh3| dh3.expose());
+        let ikm = [dh1.expose(), dh2.expose(), dh3, shared.expose()];
+        let okm = kdf::derive::<64>(th1, &ikm, Label::HandshakeIdentity, &[]);
+        let [identity_key, next] = split(okm.expose());
         Self { identity_key, next }
     }
 }
@@ -184,18 +264,19 @@ fn open_identity(key: &[u8; 32], th1: &[u8; 32], sealed: &[u8; ENCRYPTED_IDENTIT
     IdentityPayload::decode(&payload).ok()
 }
 
-/// `rk0(32) || header_a(32) || header_b(32) = HKDF(salt = th2, ikm = k_next || dh4, label || fingerprint_A, 96)`.
+/// `rk0(32) || header_a(32) || header_b(32) || exporter(32)
+///   = HKDF(salt = th2, ikm = k_next || dh4, label || fingerprint_A, 128)`.
 fn session_secrets(
     th2: &[u8; 32],
-    next: &[u8; 32],
-    dh4: &[u8; 32],
+    next: &Secret<32>,
+    dh4: &Secret<32>,
     initiator: &Fingerprint,
     responder: &Fingerprint,
 ) -> InitialSecrets {
-    let okm = kdf::derive::<96>(th2, &[next, dh4], Label::HandshakeSecrets, initiator.as_bytes());
-    let [root_key, initiator_header, responder_header] = split(okm.as_slice());
+    let okm = kdf::derive::<128>(th2, &[next.expose(), dh4.expose()], Label::HandshakeSecrets, initiator.as_bytes());
+    let [root_key, initiator_header, responder_header, exporter] = split(okm.expose());
     let context = context(th2, initiator, responder);
-    InitialSecrets { root_key, initiator_header, responder_header, context }
+    InitialSecrets { root_key, initiator_header, responder_header, exporter, context }
 }
 
 /// What every message of a session is bound to: `SHA-256(label || th2 || fingerprint_A || fingerprint_B)`.
@@ -216,9 +297,14 @@ mod tests {
         let mut rng = ChaCha20Rng::from_seed([8; 32]);
         let (alice, bob) = (IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng));
         let (mut prekeys, lifetimes, now) = (PreKeyStore::new(), PreKeyLifetimes::default(), UnixTime(9));
-        let bundle = prekeys.publish(&bob, 1, Rotation::IfDue, &lifetimes, now, &mut rng).unwrap().take_bundle();
+        let bundle = prekeys
+            .publish(&bob, 1, Rotation::IfDue, &lifetimes, now, &mut rng)
+            .unwrap()
+            .into_entry()
+            .expect("signed")
+            .take_bundle();
         let bundle = VerifiedPreKeyBundle::verify(bundle, now).unwrap();
-        let refused = initiate(&alice, None, &bundle, CREATED_AT_END, &mut rng);
+        let refused = initiate(&alice, None, &bundle, CREATED_AT_END, None, &mut rng);
         assert_eq!(refused.err(), Some(HandshakeError::RankExhausted));
         let end = UnixTime(CREATED_AT_END);
         for (created_at, now, good) in [
@@ -228,7 +314,7 @@ mod tests {
             (now.0 + MAX_CREATED_AHEAD, now, true),
             (now.0 + MAX_CREATED_AHEAD + 1, now, false),
         ] {
-            let initiated = initiate_at(&alice, None, &bundle, created_at, &mut rng).unwrap();
+            let initiated = initiate_at(&alice, None, &bundle, created_at, None, &mut rng).unwrap();
             let prefix = IntroductionPrefix::parse(&initiated.prefix).unwrap();
             let keys = prekeys.keys_for(&prefix, &lifetimes, UnixTime(9)).unwrap();
             assert_eq!(respond(&bob, &keys, &prefix, now).is_some(), good, "{created_at}");

@@ -5,8 +5,9 @@ use crate::crypto::dh::{DH_LEN, DhPoint, DhPrivate};
 use crate::crypto::sign::SignPrivate;
 use crate::error::StateError;
 use crate::keys::{DhPublic, Fingerprint, IdentityKey, Signature};
-use crate::secret::Guarded;
+use crate::secret::Secret;
 use crate::state::{self, Image};
+use crate::wire::bundle::Signer;
 use core::fmt;
 use rand_core::CryptoRng;
 
@@ -49,7 +50,12 @@ impl IdentityKeyPair {
         Signature(self.sign.sign(message))
     }
 
-    pub(crate) fn agree(&self, public: &DhPoint) -> Option<Guarded<DH_LEN>> {
+    /// The private key that agrees, as a key of what is drawn with it.
+    pub(crate) fn agreement_key(&self) -> &[u8; DH_LEN] {
+        self.dh.expose()
+    }
+
+    pub(crate) fn agree(&self, public: &DhPoint) -> Option<Secret<DH_LEN>> {
         self.dh.agree(public)
     }
 
@@ -72,6 +78,20 @@ impl IdentityKeyPair {
             Ok((SignPrivate::from_bytes(reader.array()?), DhPrivate::from_bytes(reader.array()?)))
         })?;
         Ok(Self::from_private(sign, dh))
+    }
+}
+
+impl Signer for IdentityKeyPair {
+    fn key(&self) -> &IdentityKey {
+        &self.public
+    }
+
+    fn sign(&self, message: &[u8]) -> Signature {
+        self.sign(message)
+    }
+
+    fn name(&self) -> Fingerprint {
+        self.fingerprint
     }
 }
 

@@ -4,18 +4,76 @@ use crate::codec::{Reader, Write};
 use crate::crypto::dh::{DH_LEN, DhPoint, DhPrivate};
 use crate::crypto::sign::{SIGNATURE_LEN, VERIFY_LEN};
 use crate::crypto::{kdf, sign};
-use crate::error::DecodeError;
+use crate::error::{DecodeError, ImplausibleTime};
 use crate::labels::Label;
-use crate::secret::Guarded;
+use crate::secret::Secret;
+use crate::text::text;
 use alloc::vec::Vec;
 use core::fmt;
+use core::str::FromStr;
 use rand_core::CryptoRng;
 
 /// Seconds since 1970-01-01T00:00:00Z. The caller's clock; going backwards is no error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct UnixTime(pub u64);
+pub struct UnixTime(pub(crate) u64);
+
+impl fmt::Display for UnixTime {
+    /// The seconds, in decimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl FromStr for UnixTime {
+    type Err = DecodeError;
+
+    /// Reads what `Display` prints, and nothing else: decimal digits without a sign, and no zeros in front; nothing above
+    /// [`Self::MAX`].
+    fn from_str(text: &str) -> Result<Self, DecodeError> {
+        let digits = text.as_bytes();
+        match digits.first() {
+            None => return Err(DecodeError::Truncated),
+            Some(b'0') if digits.len() > 1 => return Err(DecodeError::Invalid),
+            Some(_) if !digits.iter().all(u8::is_ascii_digit) => return Err(DecodeError::Invalid),
+            Some(_) => {}
+        }
+        let secs = text.parse().map_err(|_| DecodeError::TooLong)?;
+        Self::from_secs(secs).map_err(|_| DecodeError::Invalid)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for UnixTime {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.0)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for UnixTime {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let secs = serde::Deserialize::deserialize(deserializer)?;
+        Self::from_secs(secs).map_err(<D::Error as serde::de::Error>::custom)
+    }
+}
 
 impl UnixTime {
+    /// The latest time that a clock may show, in the year 4147: what is later is milliseconds, or no time at all.
+    pub const MAX: u64 = 1 << 36;
+
+    /// The time of a clock that shows so many seconds.
+    ///
+    /// # Errors
+    /// [`ImplausibleTime`] above [`Self::MAX`].
+    pub const fn from_secs(secs: u64) -> Result<Self, ImplausibleTime> {
+        if secs > Self::MAX { Err(ImplausibleTime) } else { Ok(Self(secs)) }
+    }
+
+    /// Seconds since 1970-01-01T00:00:00Z. What others have signed can be any number.
+    pub const fn as_secs(self) -> u64 {
+        self.0
+    }
+
     /// This time plus a number of seconds, at most the end of time.
     #[must_use]
     pub const fn plus(self, seconds: u64) -> Self {
@@ -26,7 +84,7 @@ impl UnixTime {
 /// The name of a device: SHA-256 over both its public identity keys. What people verify, and what names a peer
 /// everywhere. docs/PROTOCOL.md, "Identity".
 ///
-/// Public; compared as bytes. `Display` is 16 groups of 4 hexadecimal digits.
+/// Public; compared as bytes. `Display` is 16 groups of 4 hexadecimal digits; `FromStr` reads that.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 32]);
 
@@ -45,19 +103,7 @@ impl Fingerprint {
     }
 }
 
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, pair) in self.0.chunks(2).enumerate() {
-            if i > 0 {
-                f.write_str(" ")?;
-            }
-            for byte in pair {
-                write!(f, "{byte:02x}")?;
-            }
-        }
-        Ok(())
-    }
-}
+text!(Fingerprint, groups of 2);
 
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -170,7 +216,7 @@ impl DhKeyPair {
     }
 
     /// The shared secret, `None` if the peer's key is of low order.
-    pub(crate) fn agree(&self, public: &DhPoint) -> Option<Guarded<DH_LEN>> {
+    pub(crate) fn agree(&self, public: &DhPoint) -> Option<Secret<DH_LEN>> {
         self.private.agree(public)
     }
 }
@@ -184,11 +230,18 @@ impl MailboxAddress {
     /// Length in bytes.
     pub const LEN: usize = 32;
 
+    /// An address that was stored or received as bytes.
+    pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+        Self(bytes)
+    }
+
     /// The 32 bytes.
     pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0
     }
 }
+
+text!(MailboxAddress);
 
 /// The name of a session on the device that stores it: the first 16 bytes of a hash of its context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -211,4 +264,52 @@ impl SessionId {
     pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0
     }
+}
+
+text!(SessionId);
+
+/// A name of 32 bytes that other layers give.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; Self::LEN]);
+
+        impl $name {
+            /// Bytes of a name.
+            pub const LEN: usize = 32;
+        }
+
+        text!($name);
+
+        impl fmt::Debug for $name {
+            /// The first four bytes.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let [a, b, c, d, ..] = self.0;
+                write!(f, concat!(stringify!($name), "({:02x}{:02x}{:02x}{:02x})"), a, b, c, d)
+            }
+        }
+    };
+}
+
+name! {
+    /// The name of an account: a user with several devices.
+    AccountId
+}
+name! {
+    /// The name of a device of an account.
+    DeviceId
+}
+name! {
+    /// A name for a peer that sends operations, of the embedder's choice.
+    PeerId
+}
+name! {
+    /// The name of an operation: a hash of all of it but its signature. That of a log is its first operation's.
+    OperationId
+}
+
+impl OperationId {
+    /// Stands in a genesis where the log's id stands in other operations.
+    pub const NONE: Self = Self([0; 32]);
 }

@@ -28,10 +28,14 @@ labels! {
     SignedPreKey = "signed prekey",
     /// Ed25519: a one-time prekey.
     OneTimePreKey = "one-time prekey",
+    /// Ed25519: all that a device publishes at once.
+    Upload = "upload",
     /// SHA-256: th1, the transcript up to the KEM ciphertext.
     HandshakeTranscript = "handshake transcript",
     /// HKDF: the key of the initiator's identity.
     HandshakeIdentity = "handshake identity",
+    /// HMAC: that an introduction comes from who holds the session before it.
+    Continuity = "continuity",
     /// SHA-256: th2, the transcript with the encrypted identity.
     HandshakeFinal = "handshake final",
     /// HKDF: the first root key and the first two header secrets.
@@ -44,6 +48,14 @@ labels! {
     IntroductionId = "introduction id",
     /// SHA-256: the introduction prefix, in the header's associated data.
     IntroductionPrefix = "introduction prefix",
+    /// HMAC: the nonce of a body, from its key, fresh randomness and all that it holds.
+    BodyNonce = "nonce of a body",
+    /// HMAC: the nonce of a stored image, likewise.
+    VaultNonce = "nonce of an image",
+    /// HMAC: the randomness of a handshake, likewise.
+    HandshakeRandomness = "randomness of a handshake",
+    /// HMAC: the key of an attachment, likewise.
+    AttachmentKey = "key of an attachment",
     /// SHA-256: the body ciphertext, in the header's associated data.
     Body = "body",
     /// HKDF: a root step.
@@ -58,6 +70,8 @@ labels! {
     IssuerCertificate = "issuer certificate",
     /// Ed25519: a sender's certificate.
     SenderCertificate = "sender certificate",
+    /// Ed25519: a device asks an issuer for a certificate.
+    CertificateRequest = "request for a certificate",
     /// SHA-256: the short name of an issuer's key.
     IssuerKeyId = "issuer key id",
     /// SHA-256: a certificate's name.
@@ -104,14 +118,26 @@ labels! {
     SasTranscript = "comparison transcript",
     /// EXPAND: what people compare.
     SasCode = "comparison code",
+    /// Ed25519: a device shows a server which identity it is.
+    Login = "login",
+    /// EXPAND: a key that an application takes from a session.
+    Exporter = "exporter",
     /// XChaCha20-Poly1305: an image in a vault.
     Vault = "vault",
+    /// SHA-256: all batches that a store has taken.
+    Head = "head of a store",
     /// SHA-256: all rows of a sealed store.
     Manifest = "manifest",
     /// SHA-256: those whose keys have one second byte.
     ManifestPart = "part of a manifest",
     /// HMAC: a record's key in the embedder's store.
     RecordKey = "record key",
+    /// Ed25519: an operation of a membership log.
+    Operation = "operation",
+    /// SHA-256: an operation's name.
+    OperationId = "id of an operation",
+    /// SHA-256: the heads of a membership log.
+    LogHeads = "heads of a log",
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod padding;
 mod ratchet;
 mod secret;
 mod state;
+mod text;
 mod wire;
 
 #[cfg(feature = "vectors")]
@@ -35,6 +36,8 @@ pub mod device;
 pub mod error;
 pub mod group;
 pub mod limits;
+pub mod log;
+pub mod login;
 pub mod prekey;
 pub mod session;
 pub mod store;
@@ -47,13 +50,17 @@ pub mod verification;
 mod embedding {}
 
 pub use attachment::Attachment;
-pub use device::{Changes, Device, Event, Notice, Opened, Pending, Policy, Prepared, Record, RecordKey, Search};
+pub use device::{
+    Changes, Device, Event, Notice, Opened, Pending, Policy, Prepared, Record, RecordKey, Sealed, Search,
+};
 pub use group::GroupId;
 pub use identity::IdentityKeyPair;
-pub use keys::{Fingerprint, IdentityKey, MailboxAddress, SessionId, UnixTime};
+pub use keys::{
+    AccountId, DeviceId, Fingerprint, IdentityKey, MailboxAddress, OperationId, PeerId, SessionId, UnixTime,
+};
 pub use padding::Padding;
 pub use rand_core;
 pub use state::Image;
-pub use wire::bundle::{OneTimePreKey, PreKeyBundle, PreKeyUpload, SignedPreKey};
+pub use wire::bundle::{DirectoryEntry, OneTimePreKey, PreKeyBundle, PreKeyUpload, SignedPreKey};
 pub use wire::envelope::Envelope;
 pub use wire::sealed::Tag;

@@ -18,13 +18,15 @@ pub const FRAGMENT_RESERVE: usize = 139;
 /// ordinary text and leaves room for post-quantum key material.
 pub const MIN_SEALED_LEN: usize = 640;
 
-/// Messages that one envelope may jump over. Each costs one key derivation, and only behind an authentic header.
-pub const MAX_JUMP: u32 = 65_536;
+/// Messages that one envelope may jump over, behind an authentic header. Each costs one key derivation: all of them some 10
+/// milliseconds, and 2,000 keys to store.
+pub const MAX_JUMP: u32 = 8_192;
 
 /// The same in an introduction that is not accepted yet: anyone with a bundle can make one. As many as keys are kept.
 pub const MAX_FIRST_JUMP: u32 = 2_000;
 
-/// Keys of skipped messages kept per session; the oldest go first. 2,000 keys are about 90 kB of state.
+/// Keys of skipped messages kept per session; the oldest go first. 2,000 keys are about 110 kB of state if they are of few
+/// chains, and 190 kB if each is of a chain of its own.
 pub const MAX_SKIPPED: usize = 2_000;
 
 /// Skipped keys in one stored record, so that using one key rewrites little.
@@ -48,7 +50,7 @@ pub const MAX_CHAIN_LEN: u32 = 1 << 31;
 /// Sessions with one peer that still receive beside the one that sends: crossings and lost states leave a few.
 pub const MAX_FADING: usize = 4;
 
-/// One-time prekeys held: a store of about 110 kB, weeks of first messages.
+/// One-time prekeys held: a store of about 118 kB, weeks of first messages.
 pub const MAX_ONE_TIME_PREKEYS: usize = 1_000;
 
 /// Signed prekeys held, the current one and those in their grace period.
@@ -66,6 +68,22 @@ pub const CREATED_AT_END: u64 = 1 << 62;
 /// How far ahead of the receiver's time, in seconds, `created_at` of an introduction, or of a rank that a peer tells, may lie: a
 /// clock that begins in 1970 still accepts today's, and nobody makes a session that can't be outranked.
 pub const MAX_CREATED_AHEAD: u64 = 1 << 32;
+
+/// Messages that a device seals in one chain without an answer before it introduces itself anew: the peer may have lost what
+/// it needs to open them. With a peer that answers as [`ANSWER_AFTER`] says it takes eight lost answers to come so far.
+pub const MAX_UNANSWERED: u32 = 256;
+
+/// For so many messages opened in one chain, one is owed in return, so that the peer knows that it is heard, and the ratchet turns.
+pub const ANSWER_AFTER: u32 = 32;
+
+/// Peers that have introduced themselves and were not accepted: when there are as many, others are refused.
+pub const MAX_STRANGERS: usize = 256;
+
+/// Envelopes opened lately, in one stored record, so that opening one rewrites little.
+pub(crate) const RECENT_PER_BLOCK: usize = 32;
+
+/// Records of envelopes opened lately: 4,096 of them, 12 bytes each, are known when they come again.
+pub(crate) const MAX_RECENT_BLOCKS: usize = 128;
 
 /// One-time prekeys of a peer that are remembered as used: the same bundle given again is noticed.
 pub(crate) const MAX_USED_PREKEYS: usize = 16;
@@ -130,3 +148,50 @@ pub const MAX_INLINE_ROSTER: usize = 16_384;
 
 /// Longest commit or welcome that is taken as an attachment: the largest roster with the largest commit.
 pub(crate) const MAX_ATTACHED_ROSTER: u64 = 1 << 20;
+
+/// Parents of one operation: as many heads as one operation can join.
+pub const MAX_PARENTS: usize = 8;
+
+/// Changes of one operation: a group is filled with few operations, and one can't cost more than its bytes suggest.
+pub const MAX_OPERATION_CHANGES: usize = 64;
+
+/// Longest value of a setting: a name, or the key to an attached picture.
+pub const MAX_SETTING_LEN: usize = 1_024;
+
+/// Longest operation: several settings at their longest, and 64 changes of any other kind.
+pub const MAX_OPERATION_LEN: usize = 8_192;
+
+/// Operations in a row: a log that is so high is full, and a new one has to be founded. Seen in the operation's own past, so
+/// that all agree.
+pub const MAX_LOG_HEIGHT: u32 = 65_535;
+
+/// Operations of one account in the past of another of its operations: one admin can't use up the height alone.
+pub const MAX_OWN_OPERATIONS: usize = 32_768;
+
+/// Operations of one account that wait because they can't count: nobody who was ever in can fill a disk.
+pub const MAX_DEAD_OF_AUTHOR: usize = 64;
+
+/// Operations of one peer that wait: for their parents, for their budget, or because they can't count.
+pub const MAX_WAITING_OPERATIONS: usize = 256;
+
+/// The same while the peer has said that more is to come: a run of operations that do not count can stand before one that does, and
+/// is no longer than a log.
+pub const MAX_UNFINISHED_OPERATIONS: usize = 65_536;
+
+/// Bytes of what waits while an answer is unfinished, of all peers together: as much as one peer sends in a day (`log`).
+pub const MAX_UNFINISHED_BYTES: usize = 1 << 26;
+
+/// Parts of an answer in a row that bring nothing which is taken: then it is treated as ended, and asked for again later.
+pub const MAX_IDLE_PARTS: u32 = 64;
+
+/// Steps of evaluation that one peer can cost at once, and again each minute: some milliseconds.
+pub const MAX_EVALUATION_STEPS: u64 = 1 << 22;
+
+/// Operations in one answer, and its longest encoding: it fits one message.
+pub const MAX_ANSWER_OPERATIONS: usize = 1_024;
+
+/// See [`MAX_ANSWER_OPERATIONS`].
+pub const MAX_ANSWER_LEN: usize = 1 << 19;
+
+/// Older ids in a want: at distances 1, 2, 4 and so on, they reach back over the longest log.
+pub const MAX_OLDER_IDS: usize = 16;

@@ -5,15 +5,16 @@
 
 use crate::codec::Write;
 use crate::crypto::aead::{self, MAC_LEN, NONCE_LEN};
-use crate::crypto::{kdf, overwrite};
+use crate::crypto::kdf;
+use crate::crypto::overwrite;
 use crate::labels::Label;
 use crate::secret::{GuardedVec, guard};
 use crate::wire::envelope::{Envelope, EnvelopeKind, START_LEN};
 use crate::wire::introduction::{IntroductionPrefix, PREFIX_LEN};
-use crate::wire::payload::{self, PayloadKind, Place, Tail};
+use crate::wire::payload::{self, COMMITMENT_LEN, CONTENT_OFFSET, PayloadKind, Place, Tail};
 use crate::wire::sealed::{HEADER_LEN, SealedPlaces, Tag};
 use alloc::vec::Vec;
-use core::cell::Cell;
+use core::cell::{Cell, OnceCell};
 
 /// Length of a header's associated data.
 const HEADER_AD_LEN: usize = START_LEN + 32 + 32 + Tag::LEN + 32;
@@ -36,8 +37,8 @@ fn body_ad(context: &[u8; 32], tag: &Tag, header: &[u8; HEADER_LEN]) -> [u8; BOD
     concat(&[context, &tag.0, header])
 }
 
-/// The nonce of a header: the first 12 bytes of its body's hash. The body's own nonce is random, so that this one does not
-/// repeat even where a chain does, after a state was put back.
+/// The nonce of a header: the first 12 bytes of its body's hash. The body's own nonce is random, and differs for
+/// different bodies even without randomness, so that this one does not repeat even where a chain does, after a state was put back.
 fn header_nonce(body_hash: &[u8; 32]) -> [u8; NONCE_LEN] {
     body_hash.first_chunk().copied().unwrap_or_default()
 }
@@ -74,13 +75,30 @@ pub(crate) struct Sealing<'a> {
     /// What the header is bound to; known before the header is read.
     pub(crate) header_context: &'a [u8; 32],
     pub(crate) tag: Tag,
+    /// Ends with the body's nonce.
     pub(crate) header: [u8; HEADER_LEN],
-    pub(crate) nonce: [u8; NONCE_LEN],
+    /// Where the nonce is not there yet: what it is drawn with.
+    pub(crate) randomness: Option<[u8; NONCE_LEN]>,
     /// An introduction's prefix and its hash.
     pub(crate) prefix: Option<(&'a [u8; PREFIX_LEN], &'a [u8; 32])>,
 }
 
 impl Sealing<'_> {
+    /// The nonce of a body: fresh with its randomness, and where that comes again under the same key, another one all the same
+    /// unless everything that is sealed is the same. `payload` is all of it up to its zeros, or to a
+    /// signature, in at most three parts.
+    pub(crate) fn nonce(&self, randomness: &[u8; NONCE_LEN], sealed_len: usize, payload: &[&[u8]]) -> [u8; NONCE_LEN] {
+        let len = u32::try_from(sealed_len).unwrap_or(u32::MAX).to_be_bytes();
+        let header = self.header.split_last_chunk::<NONCE_LEN>().map_or(&[][..], |(start, _)| start);
+        let mut nonce = [0; NONCE_LEN];
+        let mut parts: [&[u8]; 7] = [self.body_context, &self.tag.0, header, &len, &[], &[], &[]];
+        for (place, part) in parts.iter_mut().skip(4).zip(payload) {
+            *place = part;
+        }
+        kdf::hedge(self.message_key, Label::BodyNonce, randomness, &parts, &mut nonce);
+        nonce
+    }
+
     /// The envelope, in a buffer that may be there already. `sealed_len` is a bucket; `tail` is what stands behind the
     /// content. `None` if it does not fit.
     pub(crate) fn envelope(
@@ -109,8 +127,14 @@ impl Sealing<'_> {
         *places.header = self.header;
         payload::write(places.body, kind, content, tail)?;
         let (body, mac_place) = places.body.split_last_chunk_mut::<MAC_LEN>()?;
-        let ad = body_ad(self.body_context, &self.tag, &self.header);
-        *mac_place = aead::seal(self.message_key, &self.nonce, &ad, body);
+        if let Some(randomness) = &self.randomness {
+            let end = CONTENT_OFFSET.checked_add(content.len())?.checked_add(tail.len())?;
+            let payload = body.get(COMMITMENT_LEN..end)?;
+            let nonce = self.nonce(randomness, sealed_len, &[payload]);
+            *places.header.last_chunk_mut()? = nonce;
+        }
+        let ad = body_ad(self.body_context, &self.tag, places.header);
+        *mac_place = aead::seal(self.message_key, places.header.last_chunk()?, &ad, body);
 
         let body_hash = kdf::hash(Label::Body, &[places.body]);
         let ad = header_ad(envelope_kind, &prefix_hash, self.header_context, &self.tag, &body_hash);
@@ -119,11 +143,12 @@ impl Sealing<'_> {
     }
 }
 
-/// An envelope with the hashes that its header authenticates, computed once.
+/// An envelope with the hashes that its header authenticates, computed once, when they are needed: what nobody recognises is
+/// not hashed.
 pub(crate) struct Opening<'a> {
     pub(crate) envelope: &'a Envelope<'a>,
-    prefix_hash: [u8; 32],
-    body_hash: [u8; 32],
+    prefix_hash: OnceCell<[u8; 32]>,
+    body_hash: OnceCell<[u8; 32]>,
     /// Room for the body, for the first that asks for it.
     buffer: Cell<GuardedVec>,
 }
@@ -135,12 +160,16 @@ impl<'a> Opening<'a> {
 
     /// The same with room for the body that is there already; what is in it is overwritten.
     pub(crate) fn with_buffer(envelope: &'a Envelope<'a>, buffer: GuardedVec) -> Self {
-        Self {
-            envelope,
-            buffer: Cell::new(buffer),
-            prefix_hash: envelope.prefix.as_ref().map_or([0; 32], IntroductionPrefix::hash),
-            body_hash: kdf::hash(Label::Body, &[envelope.sealed.body]),
-        }
+        Self { envelope, buffer: Cell::new(buffer), prefix_hash: OnceCell::new(), body_hash: OnceCell::new() }
+    }
+
+    fn prefix_hash(&self) -> &[u8; 32] {
+        self.prefix_hash.get_or_init(|| self.envelope.prefix.as_ref().map_or([0; 32], IntroductionPrefix::hash))
+    }
+
+    /// SHA-256(label || body ciphertext).
+    pub(crate) fn body_hash(&self) -> &[u8; 32] {
+        self.body_hash.get_or_init(|| kdf::hash(Label::Body, &[self.envelope.sealed.body]))
     }
 
     pub(crate) fn tag(&self) -> &Tag {
@@ -150,9 +179,10 @@ impl<'a> Opening<'a> {
     /// Opens the header: everything in the envelope is then of someone who has its key.
     pub(crate) fn header(&self, header_key: &[u8; 32], context: &[u8; 32]) -> Option<[u8; HEADER_LEN]> {
         let sealed = &self.envelope.sealed;
-        let ad = header_ad(self.envelope.kind(), &self.prefix_hash, context, &sealed.tag, &self.body_hash);
+        let body_hash = self.body_hash();
+        let ad = header_ad(self.envelope.kind(), self.prefix_hash(), context, &sealed.tag, body_hash);
         let mut header = *sealed.header;
-        aead::open(header_key, &header_nonce(&self.body_hash), &ad, &mut header, sealed.header_mac).then_some(header)
+        aead::open(header_key, &header_nonce(body_hash), &ad, &mut header, sealed.header_mac).then_some(header)
     }
 
     /// Opens the body of a message whose header has opened. `None` when it does not open all the same.

@@ -8,15 +8,11 @@ use core::ops::{Deref, DerefMut};
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
 
-/// Secret bytes that live for one call, wiped when they go out of scope, never printed. Moving it leaves a copy on the stack:
-/// operations run inside [`crate::crypto::scrubbed`].
+/// Secret bytes that live for one call, wiped when they go out of scope, never printed.
+///
+/// A move leaves a copy that nobody wipes, and what is made there later can take it along to the heap, between its fields. So a
+/// guard begins empty, where it stays, and is filled there: whoever computes a secret is given the place for it.
 pub(crate) struct Guarded<const N: usize>([u8; N]);
-
-impl<const N: usize> From<[u8; N]> for Guarded<N> {
-    fn from(bytes: [u8; N]) -> Self {
-        Self(bytes)
-    }
-}
 
 impl<const N: usize> Deref for Guarded<N> {
     type Target = [u8; N];
@@ -62,17 +58,20 @@ pub(crate) fn guarded<const N: usize>() -> Guarded<N> {
 pub(crate) struct Secret<const N: usize>(Box<[u8; N]>);
 
 impl<const N: usize> Secret<N> {
-    /// Moves `bytes` to the heap. The caller's guard wipes the original.
+    /// Copies `bytes` to the heap. The caller's guard wipes the original.
     pub(crate) fn new(bytes: &[u8; N]) -> Self {
-        let mut secret = Self(Box::new([0; N]));
-        secret.0.copy_from_slice(bytes);
-        secret
+        Self::made(|place| place.copy_from_slice(bytes))
     }
 
     /// Draws `N` bytes, to where they stay.
     pub(crate) fn draw<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
+        Self::made(|place| rng.fill_bytes(place))
+    }
+
+    /// Has `N` bytes computed, to where they stay.
+    pub(crate) fn made(compute: impl FnOnce(&mut [u8; N])) -> Self {
         let mut secret = Self(Box::new([0; N]));
-        rng.fill_bytes(secret.0.as_mut_slice());
+        compute(&mut secret.0);
         secret
     }
 
@@ -134,7 +133,7 @@ mod tests {
     #[test]
     fn debug_shows_the_type_only() {
         assert_eq!(format!("{:?}", Secret::new(&[7; 32])), "Secret<32>");
-        assert_eq!(format!("{:?}", Guarded::from([7; 32])), "Guarded<32>");
+        assert_eq!(format!("{:?}", guarded::<32>()), "Guarded<32>");
     }
 
     #[test]
@@ -143,7 +142,8 @@ mod tests {
         let mut guard = Secret::new(&[2; 4]);
         secret.swap(&mut guard);
         assert_eq!((secret.expose(), guard.expose()), (&[2; 4], &[1; 4]));
-        let mut guard = Guarded::from([3; 4]);
+        let mut guard = guarded();
+        guard.fill(3);
         secret.swap_guarded(&mut guard);
         assert_eq!((secret.expose(), &*guard), (&[3; 4], &[2; 4]));
     }

@@ -70,7 +70,8 @@ impl fmt::Debug for Image {
 #[cfg(feature = "serde")]
 mod serde_impl {
     use super::Image;
-    use crate::secret::guard;
+    use crate::secret::{GuardedVec, guard};
+    use crate::state::image;
     use alloc::vec::Vec;
     use core::fmt;
     use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
@@ -109,10 +110,20 @@ mod serde_impl {
         fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Image, A::Error> {
             let mut bytes = guard(Vec::new());
             while let Some(byte) = seq.next_element()? {
+                if bytes.len() == bytes.capacity() {
+                    bytes = moved_to_a_larger_buffer(&bytes);
+                }
                 bytes.push(byte);
             }
             Ok(Image(bytes))
         }
+    }
+
+    /// A vector that grows by itself frees its buffer as it is; the guard of this one is dropped, and wipes it.
+    fn moved_to_a_larger_buffer(bytes: &GuardedVec) -> GuardedVec {
+        let mut larger = image(bytes.len().saturating_mul(2).max(256));
+        larger.extend_from_slice(bytes);
+        larger
     }
 }
 
@@ -122,12 +133,15 @@ mod tests {
     use serde::Deserialize;
     use serde::de::value::{BytesDeserializer, Error, SeqDeserializer};
 
+    /// Short, at the length at which the buffer first grows, and beyond.
     #[test]
     fn image_comes_from_bytes_and_from_a_sequence() {
-        let bytes = [1_u8, 2, 3];
-        let image = Image::deserialize(BytesDeserializer::<Error>::new(&bytes)).unwrap();
-        assert_eq!(image.expose(), bytes);
-        let image = Image::deserialize(SeqDeserializer::<_, Error>::new(bytes.into_iter())).unwrap();
-        assert_eq!(image.expose(), bytes);
+        for len in [0, 3, 255, 256, 257, 5_000] {
+            let bytes: alloc::vec::Vec<u8> = (0..=250).cycle().take(len).collect();
+            let image = Image::deserialize(BytesDeserializer::<Error>::new(&bytes)).unwrap();
+            assert_eq!(image.expose(), bytes);
+            let image = Image::deserialize(SeqDeserializer::<_, Error>::new(bytes.iter().copied())).unwrap();
+            assert_eq!(image.expose(), bytes);
+        }
     }
 }

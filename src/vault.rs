@@ -18,6 +18,7 @@
 
 use crate::codec::{Reader, Write};
 use crate::crypto::aead::{self, MAC_LEN, XNONCE_LEN};
+use crate::crypto::kdf;
 use crate::error::{DecodeError, VaultError};
 use crate::labels::Label;
 use crate::secret::{Secret, guard};
@@ -63,10 +64,14 @@ impl Vault {
     /// Bytes that sealing adds to an image.
     pub const OVERHEAD: usize = START_LEN + COMMITMENT_LEN + MAC_LEN;
 
-    /// Seals an image under its name, such as [`crate::RecordKey::as_bytes`]. Draws 24 bytes: the nonce.
+    /// Seals an image under its name, such as [`crate::RecordKey::as_bytes`]. Draws 24 bytes, for the nonce.
     pub fn seal<R: CryptoRng + ?Sized>(&self, name: &[u8], generation: u64, image: &[u8], rng: &mut R) -> Vec<u8> {
-        let mut nonce = [0; XNONCE_LEN];
-        rng.fill_bytes(&mut nonce);
+        let mut randomness = [0; XNONCE_LEN];
+        rng.fill_bytes(&mut randomness);
+        let associated = associated(name, generation);
+        // Another one for another image even where the generator was put back to where it was.
+        let (mut nonce, bound) = ([0; XNONCE_LEN], kdf::hash(Label::VaultNonce, &[&associated]));
+        kdf::hedge(self.key.expose(), Label::VaultNonce, &randomness, &[&bound, image], &mut nonce);
         let mut out = state::image(image.len().saturating_add(Self::OVERHEAD));
         out.u8(state::VERSION);
         out.u64(generation);
@@ -74,7 +79,7 @@ impl Vault {
         out.bytes(&[0; COMMITMENT_LEN]);
         out.bytes(image);
         let (_, place) = out.split_at_mut_checked(START_LEN).unwrap_or_default();
-        let mac = aead::xseal(self.key.expose(), &nonce, &associated(name, generation), place);
+        let mac = aead::xseal(self.key.expose(), &nonce, &associated, place);
         out.bytes(&mac);
         core::mem::take(&mut *out)
     }

@@ -12,7 +12,7 @@
 //! // Read aloud: the same 60 digits on both sides.
 //! assert_eq!(SafetyNumber::of(alice, bob), SafetyNumber::of(bob, alice));
 //! // Alice scans what Bob shows.
-//! QrCode::check(&QrCode::encode(bob, alice), alice, bob)?;
+//! QrCode::check_text(&QrCode::encode_text(bob, alice), alice, bob)?;
 //! // Or three messages, over any channel, and then six digits or seven pictures to compare.
 //! let (alices, commitment) = SasInitiator::begin(alice, bob, &mut rng);
 //! let (bobs, challenge) = SasResponder::answer(bob, alice, &commitment, &mut rng)?;
@@ -28,6 +28,7 @@ use crate::error::{DecodeError, VerificationError};
 use crate::keys::Fingerprint;
 use crate::labels::Label;
 use crate::secret::Secret;
+use crate::text;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write as _};
@@ -50,7 +51,7 @@ impl SafetyNumber {
         let key = kdf::hash(Label::SafetyNumber, &[first.as_bytes(), second.as_bytes()]);
         let okm = kdf::expand::<{ 5 * Self::GROUPS }>(&key, Label::SafetyDigits, &[]);
         let mut groups = [0; Self::GROUPS];
-        for (group, bytes) in groups.iter_mut().zip(okm.chunks_exact(5)) {
+        for (group, bytes) in groups.iter_mut().zip(okm.expose().chunks_exact(5)) {
             *group = u32::try_from(number(bytes) % 100_000).unwrap_or(0);
         }
         Self(groups)
@@ -95,11 +96,18 @@ fn number(bytes: &[u8]) -> u64 {
 
 /// What one device shows and the other scans: who it is, and whom it takes the other for.
 ///
+/// In binary, or as a text, for scanners that give strings: of characters that a QR code holds in 5.5 bits each, its
+/// alphanumeric mode.
+///
 /// ```text
-/// version(1) = 1 || own fingerprint(32) || peer's fingerprint(32)
+/// binary(65) = version(1) = 1 || own fingerprint(32) || peer's fingerprint(32)
+/// text(110)  = SCEAU: || base 32 of the binary form(104)
 /// ```
 #[derive(Debug)]
 pub struct QrCode;
+
+/// What a code begins with as a text.
+const PREFIX: &str = "SCEAU:";
 
 impl QrCode {
     /// Length in bytes.
@@ -112,6 +120,22 @@ impl QrCode {
         out.bytes(own.as_bytes());
         out.bytes(peer.as_bytes());
         out
+    }
+
+    /// The same as a text.
+    pub fn encode_text(own: Fingerprint, peer: Fingerprint) -> String {
+        let mut out = String::from(PREFIX);
+        text::write_base32(&Self::encode(own, peer), &mut out);
+        out
+    }
+
+    /// As [`Self::check`], of a text that was scanned. Strict: upper case, and nothing around it.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn check_text(scanned: &str, own: Fingerprint, peer: Fingerprint) -> Result<(), VerificationError> {
+        let digits = scanned.strip_prefix(PREFIX).ok_or(DecodeError::Invalid)?;
+        Self::check(&text::read_base32(digits)?, own, peer)
     }
 
     /// Checks what was scanned from a peer's screen: that it is this peer, and that it knows this device.
@@ -167,7 +191,7 @@ impl Pair {
         let parts: [&[u8]; 4] = [self.initiator.as_bytes(), self.responder.as_bytes(), initiators, responders];
         let okm =
             scrubbed::<2_048, _>(|| kdf::expand::<11>(&kdf::hash(Label::SasTranscript, &parts), Label::SasCode, &[]));
-        let (digits, pictures) = okm.split_at_checked(5).unwrap_or_default();
+        let (digits, pictures) = okm.expose().split_at_checked(5).unwrap_or_default();
         Sas { digits: number(digits) % 1_000_000, pictures: number(pictures) >> 6 }
     }
 }

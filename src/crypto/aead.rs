@@ -1,6 +1,6 @@
 //! ChaCha20-Poly1305 (RFC 8439), in place.
 
-use crate::crypto::{counted, overwrite};
+use crate::crypto::{counted, overwrite, scrubbed};
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit, XChaCha20Poly1305};
@@ -66,13 +66,17 @@ pub(crate) fn open(
     }
 }
 
+/// What is scrubbed of the stack after sealing or opening.
+pub(crate) const AEAD_STACK: usize = 4_096;
+
 /// Length of a nonce of the extended variant, which may be drawn at random for any number of messages.
 pub(crate) const XNONCE_LEN: usize = 24;
 
 /// [`seal`] with XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03).
 pub(crate) fn xseal(key: &[u8; KEY_LEN], nonce: &[u8; XNONCE_LEN], ad: &[u8], buffer: &mut [u8]) -> [u8; MAC_LEN] {
     let place = InOutBuf::from(&mut *buffer);
-    if let Ok(mac) = XChaCha20Poly1305::new(key.into()).encrypt_inout_detached(nonce.into(), ad, place) {
+    let seal = || XChaCha20Poly1305::new(key.into()).encrypt_inout_detached(nonce.into(), ad, place);
+    if let Ok(mac) = scrubbed::<AEAD_STACK, _>(seal) {
         return mac.into();
     }
     buffer.zeroize();
@@ -88,14 +92,20 @@ pub(crate) fn xopen(
     buffer: &mut [u8],
     mac: &[u8; MAC_LEN],
 ) -> bool {
-    XChaCha20Poly1305::new(key.into())
-        .decrypt_inout_detached(nonce.into(), ad, InOutBuf::from(buffer), &(*mac).into())
-        .is_ok()
+    let open = || {
+        let place = InOutBuf::from(buffer);
+        XChaCha20Poly1305::new(key.into()).decrypt_inout_detached(nonce.into(), ad, place, &(*mac).into()).is_ok()
+    };
+    scrubbed::<AEAD_STACK, _>(open)
 }
 
-/// Equality whose time tells nothing but the lengths.
+/// Equality whose time tells nothing but the lengths. Never inlined: a compiler that knows the lengths makes one comparison of
+/// any source, and `ct/run` could not tell this one from one that stops early. All bytes go into one difference, which alone is
+/// turned into an answer: an answer for each byte, as slices have it in subtle, took measurably different times (`ct/run`).
+#[inline(never)]
 pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
-    a.ct_eq(b).into()
+    let difference = a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b));
+    a.len() == b.len() && difference.ct_eq(&0).into()
 }
 
 #[cfg(test)]

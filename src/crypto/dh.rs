@@ -1,15 +1,16 @@
 //! X25519 (RFC 7748). An all-zero shared secret is refused.
 
 use crate::crypto::{aead, counted, scrubbed};
-use crate::secret::{Guarded, Secret, guarded};
+use crate::secret::Secret;
 use core::fmt;
 use curve25519_dalek::{EdwardsPoint, MontgomeryPoint};
 use rand_core::CryptoRng;
 use x25519_dalek::{PublicKey, StaticSecret};
-use zeroize::Zeroizing;
 
 /// Length of public keys, private keys and shared secrets.
 pub(crate) const DH_LEN: usize = 32;
+/// What is scrubbed of the stack after a multiplication.
+const DH_STACK: usize = 8_192;
 
 /// A private key: 32 bytes as drawn, clamped when used.
 pub(crate) struct DhPrivate(Secret<DH_LEN>);
@@ -30,25 +31,23 @@ impl DhPrivate {
 
     /// The public key. Computed, so keep it where it is needed often.
     pub(crate) fn public(&self) -> [u8; DH_LEN] {
-        scrubbed::<8192, _>(|| PublicKey::from(&StaticSecret::from(*self.0.expose())).to_bytes())
+        scrubbed::<DH_STACK, _>(|| PublicKey::from(&StaticSecret::from(*self.0.expose())).to_bytes())
     }
 
     /// The shared secret with a peer's public key; `None` when it is all zero, that is when the peer's key is of low
     /// order.
-    pub(crate) fn agree(&self, public: &DhPoint) -> Option<Guarded<DH_LEN>> {
+    pub(crate) fn agree(&self, public: &DhPoint) -> Option<Secret<DH_LEN>> {
         counted!(dh);
-        let mut out = guarded();
-        scrubbed::<8192, _>(|| {
-            let shared = match &public.0 {
-                Point::Edwards(point) => Zeroizing::new(point.mul_clamped(*self.0.expose()).to_montgomery().to_bytes()),
+        let shared = Secret::made(|out| {
+            scrubbed::<DH_STACK, _>(|| match &public.0 {
+                Point::Edwards(point) => *out = point.mul_clamped(*self.0.expose()).to_montgomery().to_bytes(),
                 Point::Twist(public) => {
                     let secret = StaticSecret::from(*self.0.expose());
-                    Zeroizing::new(secret.diffie_hellman(&PublicKey::from(*public)).to_bytes())
+                    *out = secret.diffie_hellman(&PublicKey::from(*public)).to_bytes();
                 }
-            };
-            out.copy_from_slice(shared.as_slice());
+            });
         });
-        (!aead::equal(out.as_slice(), &[0; DH_LEN])).then_some(out)
+        (!aead::equal(shared.expose(), &[0; DH_LEN])).then_some(shared)
     }
 }
 
@@ -93,7 +92,7 @@ mod tests {
         let key = DhPrivate::from_bytes(&hex("a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4"));
         let peer = hex("e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c");
         let shared = hex("c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552");
-        assert_eq!(*key.agree(&DhPoint::new(&peer)).unwrap(), shared);
+        assert_eq!(*key.agree(&DhPoint::new(&peer)).unwrap().expose(), shared);
     }
 
     /// The ladder of RFC 7748, on keys of curve and twist, reduced or not, with the highest bit set or not, and with a part of
@@ -131,7 +130,7 @@ mod tests {
             let shared = StaticSecret::from(private).diffie_hellman(&PublicKey::from(public));
             let expected = shared.was_contributory().then(|| *shared.as_bytes());
             assert_eq!(
-                DhPrivate::from_bytes(&private).agree(&DhPoint::new(&public)).map(|shared| *shared),
+                DhPrivate::from_bytes(&private).agree(&DhPoint::new(&public)).map(|shared| *shared.expose()),
                 expected,
                 "{public:?}"
             );

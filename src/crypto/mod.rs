@@ -12,7 +12,8 @@ pub(crate) mod stream;
 mod wycheproof;
 
 /// Runs a computation whose temporaries nobody wipes, and overwrites `N` bytes of the stack where they were: what stays there
-/// could be copied into the unused room of something on the heap.
+/// could be copied into the unused room of something on the heap. Secrets that it computes go to a place that it is given; what
+/// it returns is moved, and stays in the caller's frame.
 pub(crate) fn scrubbed<const N: usize, T>(work: impl FnOnce() -> T) -> T {
     #[inline(never)]
     fn apart<T>(work: impl FnOnce() -> T) -> T {
@@ -65,6 +66,7 @@ pub(crate) mod count {
         pub(crate) sign: u32,
         pub(crate) chain_steps: u32,
         pub(crate) aead_open: u32,
+        pub(crate) hash: u32,
     }
 
     impl Sub for Calls {
@@ -76,12 +78,14 @@ pub(crate) mod count {
                 sign: self.sign - other.sign,
                 chain_steps: self.chain_steps - other.chain_steps,
                 aead_open: self.aead_open - other.aead_open,
+                hash: self.hash - other.hash,
             }
         }
     }
 
     std::thread_local! {
-        static CALLS: Cell<Calls> = const { Cell::new(Calls { dh: 0, kem: 0, sign: 0, chain_steps: 0, aead_open: 0 }) };
+        static CALLS: Cell<Calls> =
+            const { Cell::new(Calls { dh: 0, kem: 0, sign: 0, chain_steps: 0, aead_open: 0, hash: 0 }) };
     }
 
     pub(crate) fn calls() -> Calls {

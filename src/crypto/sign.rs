@@ -1,6 +1,6 @@
 //! Ed25519 (RFC 8032), strict verification: canonical encodings, no keys or nonces of small order.
 
-use crate::crypto::counted;
+use crate::crypto::{counted, scrubbed};
 use crate::secret::Secret;
 use alloc::boxed::Box;
 use core::fmt;
@@ -12,6 +12,9 @@ pub(crate) const VERIFY_LEN: usize = 32;
 /// Length of a signature.
 pub(crate) const SIGNATURE_LEN: usize = 64;
 
+/// What is scrubbed of the stack after a signature.
+const SIGN_STACK: usize = 8_192;
+
 /// A signing key: the 32-byte seed of RFC 8032, with its public key, which each signature needs. The crate wipes it.
 pub(crate) struct SignPrivate(Box<SigningKey>);
 
@@ -22,7 +25,7 @@ impl SignPrivate {
     }
 
     pub(crate) fn from_bytes(bytes: &[u8; 32]) -> Self {
-        crate::crypto::scrubbed::<8192, _>(|| Self(Box::new(SigningKey::from_bytes(bytes))))
+        scrubbed::<SIGN_STACK, _>(|| Self(Box::new(SigningKey::from_bytes(bytes))))
     }
 
     pub(crate) fn expose(&self) -> &[u8; 32] {
@@ -35,7 +38,7 @@ impl SignPrivate {
 
     pub(crate) fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_LEN] {
         counted!(sign);
-        crate::crypto::scrubbed::<8192, _>(|| self.0.sign(message).to_bytes())
+        scrubbed::<SIGN_STACK, _>(|| self.0.sign(message).to_bytes())
     }
 }
 

@@ -1,6 +1,6 @@
 //! STREAM (Hoang, Reyhanitabar, Rogaway, Vizár 2015) over ChaCha20-Poly1305: chunks that can't be cut, moved or added.
 
-use crate::crypto::aead::KEY_LEN;
+use crate::crypto::aead::{AEAD_STACK, KEY_LEN};
 use crate::crypto::scrubbed;
 use aead_stream::{NewStream, StreamBE32, StreamPrimitive};
 use alloc::boxed::Box;
@@ -15,7 +15,7 @@ pub(crate) struct Stream(Box<StreamBE32<ChaCha20Poly1305>>);
 
 impl Stream {
     pub(crate) fn new(key: &[u8; KEY_LEN]) -> Self {
-        scrubbed::<2_048, _>(|| {
+        scrubbed::<AEAD_STACK, _>(|| {
             Self(Box::new(StreamBE32::from_aead(ChaCha20Poly1305::new(key.into()), &[0; 7].into())))
         })
     }
@@ -23,13 +23,13 @@ impl Stream {
     /// Encrypts a chunk in place; the MAC goes behind it. `false` only beyond the AEAD's limits.
     #[must_use]
     pub(crate) fn seal(&self, position: u32, last: bool, ad: &[u8], chunk: &mut Vec<u8>) -> bool {
-        scrubbed::<4_096, _>(|| self.0.encrypt_in_place(position, last, ad, chunk).is_ok())
+        scrubbed::<AEAD_STACK, _>(|| self.0.encrypt_in_place(position, last, ad, chunk).is_ok())
     }
 
     /// Decrypts a chunk in place and takes its MAC off. On `false` it holds no plaintext.
     #[must_use]
     pub(crate) fn open(&self, position: u32, last: bool, ad: &[u8], chunk: &mut Vec<u8>) -> bool {
-        scrubbed::<4_096, _>(|| self.0.decrypt_in_place(position, last, ad, chunk).is_ok())
+        scrubbed::<AEAD_STACK, _>(|| self.0.decrypt_in_place(position, last, ad, chunk).is_ok())
     }
 }
 

@@ -2,11 +2,13 @@
 
 use crate::certificate::{Certificate, CertificateDemand, CertificateState, Certified};
 use crate::device::Device;
-use crate::device::event::Notice;
+use crate::device::notice::Notice;
 use crate::device::peer::Peer;
-use crate::device::pending::{Change, Pending};
+use crate::device::pending::Pending;
+use crate::device::plan::Change;
 use crate::error::{CertificateError, OpenError, UnknownPeer};
 use crate::keys::{Fingerprint, IdentityKey, UnixTime};
+use crate::limits::MAX_STRANGERS;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -40,7 +42,7 @@ impl Device {
     /// [`UnknownPeer`].
     pub fn show_certificate(&mut self, peer: Fingerprint, show: bool) -> Result<Pending<'_, ()>, UnknownPeer> {
         let change = |peer: &mut Peer| (peer.shown, peer.added, peer.told) = (show, show && peer.added, None);
-        self.change_peer(peer, change, false)
+        self.change_peer(peer, change)
     }
 
     /// Takes a peer's certificate that came by another way, as with its bundle from a directory, if it says more than what
@@ -89,18 +91,21 @@ impl Device {
         &self,
         peer: Fingerprint,
         identity: &IdentityKey,
-        certificate: Option<&Certificate>,
+        certificate: Option<&[u8; Certificate::LEN]>,
         now: UnixTime,
     ) -> Result<Option<Result<Certified, CertificateError>>, OpenError> {
         let known = self.peers.get(&peer);
         if known.is_some_and(|known| known.blocked) {
             return Err(OpenError::Blocked(peer));
         }
+        if known.is_none() && self.strangers().count() >= MAX_STRANGERS {
+            return Err(OpenError::TooManyStrangers);
+        }
         let policy = &self.policy.certificates;
         if policy.roots.is_empty() && policy.demand == CertificateDemand::Optional {
             return Ok(None);
         }
-        let checked = certificate.map(|certificate| policy.check(certificate, identity, now));
+        let checked = certificate.map(|certificate| policy.check_encoded(certificate, identity, now));
         let good = matches!(checked, Some(Ok(_)))
             || known.is_some_and(|known| self.certificate_state(known, now) == CertificateState::Valid);
         match policy.demand {

@@ -2,7 +2,7 @@
 
 use crate::codec::{Reader, Write};
 use crate::crypto::aead;
-use crate::device::pending::Emptiness;
+use crate::device::plan::Emptiness;
 use crate::error::DecodeError;
 use crate::group::GroupId;
 use crate::keys::{Fingerprint, UnixTime};

@@ -2,9 +2,9 @@
 
 use crate::attachment::Attachment;
 use crate::certificate::{CertificateState, Certified};
-use crate::error::CertificateError;
+use crate::device::notice::Notice;
 use crate::group::GroupId;
-use crate::keys::{Fingerprint, IdentityKey, SessionId, UnixTime};
+use crate::keys::{Fingerprint, IdentityKey, MailboxAddress, UnixTime};
 use crate::session::SessionStatus;
 use crate::wire::sealed::Tag;
 use alloc::vec::Vec;
@@ -44,8 +44,20 @@ pub enum Event {
         tag: Tag,
         /// What opens it. Store it ([`Attachment::to_state`]) until the ciphertext is here.
         attachment: Attachment,
-        /// What the peer's application says of it. Empty: the content is itself the message ([`crate::Device::seal_many`]).
+        /// What the peer's application says of it.
         note: Vec<u8>,
+        /// What protects it.
+        status: MessageStatus,
+    },
+    /// A message for people that is too long for one envelope: what opens it. Fetch the ciphertext by its name and open it
+    /// ([`crate::attachment::open`]); what comes out is what [`Self::Message`] would hold.
+    LongMessage {
+        /// Who sealed it.
+        from: Fingerprint,
+        /// The message's name, for receipts.
+        tag: Tag,
+        /// What opens it. Store it ([`Attachment::to_state`]) until the ciphertext is here.
+        attachment: Attachment,
         /// What protects it.
         status: MessageStatus,
     },
@@ -89,6 +101,21 @@ pub enum Event {
         /// What is known of this member.
         status: MemberStatus,
     },
+    /// A group's message that is too long for one envelope: what opens it, as with [`Self::LongMessage`].
+    GroupLongMessage {
+        /// The group.
+        group: GroupId,
+        /// Who sealed and signed it.
+        from: Fingerprint,
+        /// The message's name.
+        tag: Tag,
+        /// The epoch of the roster that it was sealed under.
+        epoch: u64,
+        /// What opens it.
+        attachment: Attachment,
+        /// What is known of this member.
+        status: MemberStatus,
+    },
     /// Something about a group.
     Group {
         /// The group.
@@ -97,6 +124,14 @@ pub enum Event {
         from: Fingerprint,
         /// What it was.
         what: GroupEvent,
+    },
+    /// An authentic message that can't be read: its session no longer fits. The next message to the peer introduces this
+    /// device anew ([`Notice::RenewalDue`]).
+    Unreadable {
+        /// Who sealed it.
+        from: Fingerprint,
+        /// Why.
+        why: Unreadable,
     },
     /// Something between the devices; nothing to show.
     Control {
@@ -137,6 +172,22 @@ impl fmt::Debug for Event {
                 .field("note_len", &note.len())
                 .field("status", status)
                 .finish(),
+            Self::LongMessage { from, tag, attachment, status } => f
+                .debug_struct("LongMessage")
+                .field("from", from)
+                .field("tag", tag)
+                .field("attachment", attachment)
+                .field("status", status)
+                .finish(),
+            Self::GroupLongMessage { group, from, tag, epoch, attachment, status } => f
+                .debug_struct("GroupLongMessage")
+                .field("group", group)
+                .field("from", from)
+                .field("tag", tag)
+                .field("epoch", epoch)
+                .field("attachment", attachment)
+                .field("status", status)
+                .finish(),
             Self::GroupAttachment { group, from, tag, epoch, attachment, note, status } => f
                 .debug_struct("GroupAttachment")
                 .field("group", group)
@@ -160,9 +211,22 @@ impl fmt::Debug for Event {
             Self::Group { group, from, what } => {
                 f.debug_struct("Group").field("group", group).field("from", from).field("what", what).finish()
             }
+            Self::Unreadable { from, why } => {
+                f.debug_struct("Unreadable").field("from", from).field("why", why).finish()
+            }
             Self::Control { from } => f.debug_struct("Control").field("from", from).finish(),
         }
     }
+}
+
+/// Why an authentic message can't be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unreadable {
+    /// One side fell back to an old state, or seals twice at one position.
+    Diverged,
+    /// It is more than [`crate::limits::MAX_JUMP`] messages ahead.
+    TooFarAhead,
 }
 
 /// What became of something about a group.
@@ -249,82 +313,13 @@ pub struct MessageStatus {
     pub session: SessionStatus,
 }
 
-/// What the application should know beside an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Notice {
-    /// Someone introduced themselves for the first time.
-    NewPeer(Fingerprint),
-    /// An introduction displaced a confirmed session: the peer has lost its state, or someone holds its key. Tell
-    /// people if they had verified it.
-    Displaced(Fingerprint),
-    /// An introduction came of a peer with whom a better, confirmed session stands: it was late, the peer's clock or state
-    /// was put back, or someone holds its key and would not be noticed. What came with it is as good as that.
-    IntroducedBeside(Fingerprint),
-    /// The peer has shown a good certificate, its first or a renewed one ([`PeerStatus::certified`]).
-    Certified(Fingerprint),
-    /// The good certificate that the peer has shown names another address than the one before. Tell people.
-    AddressChanged(Fingerprint),
-    /// The peer has shown a certificate that is not good; its message was taken all the same.
-    CertificateRefused(Fingerprint, CertificateError),
-    /// A session or a chain began: envelopes that were unknown may open now. Try them again.
-    NewChain(Fingerprint),
-    /// The peer sends on a session that this device does not have: renew with a fresh bundle.
-    RenewNeeded(Fingerprint),
-    /// A control is owed to the peer: seal it ([`crate::Device::seal_owed`]).
-    Owed(OwedId),
-    /// A commit that had waited leads away from what this device has followed, too long ago to choose: as
-    /// [`GroupEvent::Fork`].
-    GroupFork {
-        /// The group.
-        group: GroupId,
-        /// The transcript hash here.
-        ours: [u8; 32],
-        /// The hash that the commit extends.
-        theirs: [u8; 32],
-    },
-    /// Something is owed to members of the group: seal it ([`crate::Device::seal_group_owed`]).
-    GroupOwed(GroupId),
-    /// Few one-time prekeys are left: publish more.
-    FewPreKeys {
-        /// How many are left.
-        left: usize,
-    },
-    /// The record of introductions under the current signed prekey is half full: publish, and a new one is made.
-    IntroductionsHalfFull,
-    /// So many messages of the peer can't be opened any more: too many were skipped.
-    MessagesLost {
-        /// Whose messages.
-        peer: Fingerprint,
-        /// How many.
-        count: u32,
-    },
-    /// The message carried broken key material, which was ignored; its content is whole. The peer's software is at
-    /// fault.
-    BadFragment(Fingerprint),
-}
-
-/// The name of a control that is owed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OwedId(pub(super) Owed);
-
-/// What is owed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Owed {
-    /// The rank that the introduction of this session has to exceed.
-    Rank(SessionId),
-    /// This device's certificate.
-    Certificate(Fingerprint),
-}
-
 /// Where to look for an envelope whose tag nobody recognises.
 #[derive(Debug, Clone, Copy)]
 pub enum Search<'a> {
     /// In the sessions with these peers.
     Peers(&'a [Fingerprint]),
-    /// In at most so many sessions, in no particular order, always the same ones. With more sessions than that, name
-    /// peers.
-    UpTo(usize),
+    /// In the sessions and chains that listen at this address.
+    Mailbox(MailboxAddress),
     /// In the chains of this group's members: one small decryption each.
     Group(GroupId),
 }
@@ -348,9 +343,11 @@ pub struct PeerStatus {
     pub session: Option<SessionStatus>,
     /// Sessions that only receive.
     pub fading: usize,
-    /// Whether the peer sends on a session that this device does not have: renew with a fresh bundle.
-    pub renew_needed: bool,
-    /// Until when the bundle that is kept for the peer can be used.
+    /// Whether the application has accepted it: it has added it, verified it, or written to it.
+    pub accepted: bool,
+    /// Whether the next message introduces this device anew, if there is a bundle ([`crate::Device::bundles_wanted`]).
+    pub renewal_due: bool,
+    /// Until when the bundle that is kept for the next introduction can be used. It serves one.
     pub bundle_not_after: Option<UnixTime>,
 }
 
@@ -358,8 +355,10 @@ pub struct PeerStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PreKeyStatus {
-    /// One-time prekeys left.
+    /// One-time prekeys of the last upload that have served nobody yet.
     pub one_time_left: usize,
+    /// One-time prekeys whose private half is here, those of earlier uploads among them.
+    pub one_time_held: usize,
     /// Until when others can use the signed prekey; `None`: nothing was ever published.
     pub signed_not_after: Option<UnixTime>,
     /// Introductions accepted under it, of at most [`crate::limits::MAX_INTRODUCTIONS`].

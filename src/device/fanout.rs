@@ -4,7 +4,9 @@ use crate::attachment::{self, Attachment};
 use crate::codec::Write;
 use crate::device::Device;
 use crate::device::group::GroupSealed;
-use crate::device::pending::{Change, Pending};
+use crate::device::pending::Pending;
+use crate::device::plan::Change;
+use crate::device::seal::Sealed;
 use crate::error::{GroupError, SealError};
 use crate::group::GroupId;
 use crate::keys::{Fingerprint, MailboxAddress, UnixTime};
@@ -53,7 +55,7 @@ pub struct SealedMany {
 
 impl Device {
     /// Seals one content for many peers. What fits the smallest bucket is sealed for each; anything longer, of any length,
-    /// is encrypted once, and each peer gets a message with its key: an [`crate::Event::Attachment`] with an empty note.
+    /// is encrypted once, and each peer gets a message with its key: an [`crate::Event::LongMessage`].
     ///
     /// Draws 32 bytes for the key of a longer content, then as [`Self::seal`] does for each peer, by their names.
     ///
@@ -76,7 +78,7 @@ impl Device {
             Some(attachment_content(&key, &[]))
         };
         let message = match &key {
-            Some(key) => Outbound { kind: PayloadKind::Attachment, content: key },
+            Some(key) => Outbound { kind: PayloadKind::LongMessage, content: key },
             None => Outbound { kind: PayloadKind::Application, content },
         };
         let mut plan = Vec::new();
@@ -102,14 +104,47 @@ impl Device {
         note: &[u8],
         now: UnixTime,
         rng: &mut R,
-    ) -> Result<Pending<'_, Vec<u8>>, SealError> {
+    ) -> Result<Pending<'_, Sealed>, SealError> {
         let content = attachment_content(attachment, note);
         let message = Outbound { kind: PayloadKind::Attachment, content: &content };
         let (plan, envelope) = self.plan_seal(peer, message, now, rng)?;
         Ok(Pending::new(self, plan, envelope))
     }
 
+    /// Seals what opens a message that is too long for one envelope, for a peer: encrypt it first ([`crate::attachment`]).
+    /// [`Self::seal_many`] does both, of a content in memory. Draws as [`Self::seal`] does.
+    ///
+    /// # Errors
+    /// [`SealError`]; nothing has changed.
+    pub fn seal_long_message<R: CryptoRng + ?Sized>(
+        &mut self,
+        peer: Fingerprint,
+        attachment: &Attachment,
+        now: UnixTime,
+        rng: &mut R,
+    ) -> Result<Pending<'_, Sealed>, SealError> {
+        let content = attachment_content(attachment, &[]);
+        let message = Outbound { kind: PayloadKind::LongMessage, content: &content };
+        let (plan, envelope) = self.plan_seal(peer, message, now, rng)?;
+        Ok(Pending::new(self, plan, envelope))
+    }
+
     /// The same for a group. Draws as [`Self::seal_group`] does.
+    ///
+    /// # Errors
+    /// As [`Self::seal_group`].
+    pub fn seal_group_long_message<R: CryptoRng + ?Sized>(
+        &mut self,
+        group: GroupId,
+        attachment: &Attachment,
+        now: UnixTime,
+        rng: &mut R,
+    ) -> Result<Pending<'_, GroupSealed>, GroupError> {
+        let content = attachment_content(attachment, &[]);
+        self.seal_for_group(group, Outbound { kind: PayloadKind::LongMessage, content: &content }, now, rng)
+    }
+
+    /// Seals what opens an attachment for a group, with a note on it. Draws as [`Self::seal_group`] does.
     ///
     /// # Errors
     /// As [`Self::seal_group`].
@@ -134,10 +169,9 @@ impl Device {
         rng: &mut R,
         plan: &mut Vec<Change>,
     ) -> Result<Delivery, SealError> {
-        let mailbox = self.mailbox(to);
-        let (changes, envelope) = self.plan_seal(to, message, now, rng)?;
+        let (changes, sealed) = self.plan_seal(to, message, now, rng)?;
         plan.extend(changes);
-        Ok(Delivery { to, mailbox, envelope })
+        Ok(Delivery { to, mailbox: sealed.mailbox, envelope: sealed.envelope })
     }
 }
 

@@ -4,7 +4,9 @@ use crate::device::Device;
 use crate::device::debts::Debts;
 use crate::device::fanout::{Delivery, Unreachable};
 use crate::device::group_debts::{Paid, Voice};
-use crate::device::pending::{Change, Pending};
+use crate::device::pending::Pending;
+use crate::device::plan::Change;
+use crate::device::seal::Sealed;
 use crate::error::{GroupError, SealError};
 use crate::group::{Group, GroupId, GroupPolicy, OwnChain, Role, RosterChange};
 use crate::keys::{Fingerprint, MailboxAddress, UnixTime};
@@ -389,7 +391,7 @@ impl Device {
         member: Fingerprint,
         now: UnixTime,
         rng: &mut R,
-    ) -> Result<Pending<'_, Vec<u8>>, GroupError> {
+    ) -> Result<Pending<'_, Sealed>, GroupError> {
         let roster = self.groups.get(&group).ok_or(GroupError::UnknownGroup)?;
         let content = Control::CommitsWanted(group, roster.epoch(), roster.reach()).encode();
         let message = Outbound { kind: PayloadKind::Control, content: &content };

@@ -3,9 +3,10 @@
 use crate::codec::Reader;
 use crate::device::Device;
 use crate::device::debts::Debts;
-use crate::device::event::{GroupEvent, Notice};
+use crate::device::event::GroupEvent;
 use crate::device::group_open::Plan;
-use crate::device::pending::Change;
+use crate::device::notice::Notice;
+use crate::device::plan::Change;
 use crate::group::{ChainId, GroupId, MemberChain};
 use crate::keys::{Fingerprint, UnixTime};
 use crate::limits::MAX_MEMBER_CHAINS;

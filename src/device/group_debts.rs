@@ -5,7 +5,7 @@ use crate::codec::Write;
 use crate::device::Device;
 use crate::device::debts::{Debt, Debts};
 use crate::device::fanout::{Delivery, Unreachable};
-use crate::device::pending::Change;
+use crate::device::plan::Change;
 use crate::error::SealError;
 use crate::group::{ChainId, Group, GroupId, OwnChain};
 use crate::keys::{Fingerprint, UnixTime};

@@ -2,9 +2,10 @@
 
 use crate::codec::Reader;
 use crate::device::debts::{Debt, Early, Waiting};
-use crate::device::event::{Event, GroupEvent, MemberStatus, Notice, Opened};
+use crate::device::event::{Event, GroupEvent, MemberStatus, Opened};
 use crate::device::group_debts::{Moved, kept};
-use crate::device::pending::Change;
+use crate::device::notice::Notice;
+use crate::device::plan::Change;
 use crate::device::{Device, peer::Peer};
 use crate::error::OpenError;
 use crate::group::{ChainId, Group, GroupId, Received, Rival, Role};
@@ -40,7 +41,7 @@ impl Device {
         let chain = self.chains.get(&id).ok_or(OpenError::Unknown)?;
         let group = self.groups.get(&chain.group).ok_or(OpenError::Unknown)?;
         let (name, from) = (chain.group, chain.sender);
-        let planned = chain.plan_open(opening, search, |epoch| {
+        let planned = chain.plan_open(opening, search, now, |epoch| {
             if epoch > group.epoch() {
                 return Err(OpenError::CommitMissing(name, from));
             }
@@ -59,14 +60,22 @@ impl Device {
         let verified = self.peers.get(&from).is_some_and(|peer| peer.verified);
         let status = MemberStatus { verified, certificate: self.peer_certificate(from, now) };
         let mut content = planned.content;
-        let event = if planned.kind == PayloadKind::Attachment {
-            let mut reader = Reader::new(&content);
-            let attachment = Attachment::read(&mut reader).map_err(|_| OpenError::Violation(from))?;
-            let note = reader.rest().to_vec();
-            Event::GroupAttachment { group: name, from, tag, epoch, attachment, note, status }
-        } else {
-            let content = core::mem::take(&mut *content);
-            Event::GroupMessage { group: name, from, tag, epoch, content, status }
+        let violation = OpenError::Violation(from);
+        let event = match planned.kind {
+            PayloadKind::Attachment => {
+                let mut reader = Reader::new(&content);
+                let attachment = Attachment::read(&mut reader).map_err(|_| violation)?;
+                let note = reader.rest().to_vec();
+                Event::GroupAttachment { group: name, from, tag, epoch, attachment, note, status }
+            }
+            PayloadKind::LongMessage => {
+                let attachment = Reader::whole(&content, Attachment::read).map_err(|_| violation)?;
+                Event::GroupLongMessage { group: name, from, tag, epoch, attachment, status }
+            }
+            _ => {
+                let content = core::mem::take(&mut *content);
+                Event::GroupMessage { group: name, from, tag, epoch, content, status }
+            }
         };
         Ok((Vec::from([Change::ChainOpen(id, planned.step)]), Opened { event, notices }))
     }

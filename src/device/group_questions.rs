@@ -1,9 +1,10 @@
 //! Questions of members for commits, and what there is to say.
 
 use crate::device::Device;
-use crate::device::event::{Event, GroupEvent, Notice};
+use crate::device::event::{Event, GroupEvent};
 use crate::device::group_open::Plan;
-use crate::device::pending::Change;
+use crate::device::notice::Notice;
+use crate::device::plan::Change;
 use crate::group::GroupId;
 use crate::keys::Fingerprint;
 use alloc::vec::Vec;

@@ -1,7 +1,7 @@
 //! Where envelopes go, and where to listen for them.
 
 use crate::device::Device;
-use crate::device::event::{Owed, OwedId};
+use crate::device::notice::{Owed, OwedId};
 use crate::group::GroupId;
 use crate::keys::{Fingerprint, MailboxAddress};
 
@@ -19,8 +19,9 @@ impl Device {
     /// Where to leave a control that is owed ([`Self::seal_owed`]), asked before it is sealed.
     pub fn mailbox_owed(&self, id: OwedId) -> Option<MailboxAddress> {
         match id.0 {
-            Owed::Rank(session) => self.sessions.get(&session)?.session.mailbox(),
+            Owed::Rank(session) | Owed::Answer(session) => self.sessions.get(&session)?.session.mailbox(),
             Owed::Certificate(peer) => self.mailbox(peer),
+            Owed::Renewal(_) => None,
         }
     }
 

@@ -1,11 +1,14 @@
 //! Prekeys, peers and upkeep.
 
-use crate::device::Device;
 use crate::device::debts::Waiting;
 use crate::device::event::{PeerStatus, PreKeyStatus};
 use crate::device::peer::Peer;
-use crate::device::pending::{Change, Pending};
+use crate::device::pending::Pending;
+use crate::device::plan::Change;
+use crate::device::seal::Sealed;
+use crate::device::{Device, Held};
 use crate::error::{PreKeyError, UnknownPeer};
+use crate::group::ChainId;
 use crate::keys::{Fingerprint, SessionId, UnixTime};
 use crate::prekey::{Rotation, VerifiedPreKeyBundle};
 use crate::wire::bundle::{PreKeyBundle, PreKeyUpload};
@@ -17,9 +20,9 @@ use rand_core::CryptoRng;
 impl Device {
     // --- Prekeys -------------------------------------------------------------------------------------------------
 
-    /// Makes `count` one-time prekeys, fewer if there is no room for so many, and a signed one if it is time for one. The
-    /// result goes to a directory that nobody has to trust. Also deletes prekeys that are past their end and grace, and, where
-    /// there are too many, the oldest signed one.
+    /// Makes `count` one-time prekeys, and a signed one if it is time for one. The result goes to a directory that nobody has to
+    /// trust, where it takes the place of what was published before. Also deletes prekeys that are past their end and grace,
+    /// and, where there are too many, the oldest.
     ///
     /// Draws 100 bytes for each prekey: its id (4, again while 0 or in use), X25519 private key (32), KEM seed (64).
     ///
@@ -52,10 +55,17 @@ impl Device {
         Ok(Pending::new(self, plan, upload))
     }
 
+    /// The last upload as it is now, without the prekeys that have served since: for a directory that has missed it. One that
+    /// has lost what it handed out would hand it out again: publish anew then ([`Rotation::Always`]). `None` before the first.
+    pub fn prekey_upload(&self) -> Option<PreKeyUpload> {
+        self.prekeys.upload(&self.identity)
+    }
+
     /// How the prekeys stand.
     pub fn prekey_status(&self) -> PreKeyStatus {
         PreKeyStatus {
             one_time_left: self.prekeys.one_time_left(),
+            one_time_held: self.prekeys.one_time_held(),
             signed_not_after: self.prekeys.signed_not_after(),
             introductions: self.prekeys.introductions(),
         }
@@ -83,6 +93,7 @@ impl Device {
                 peer
             }
         };
+        peer.accept();
         peer.keep_bundle(bundle);
         let plan = Vec::from([Change::Peer(fingerprint, Some(Box::new(peer)))]);
         Ok(Pending::new(self, plan, fingerprint))
@@ -105,9 +116,19 @@ impl Device {
             blocked: known.blocked,
             session: best.map(|(_, held)| held.session.status()),
             fading: self.sessions_with(peer).count().saturating_sub(1),
-            renew_needed: known.floor.is_some_and(|floor| self.lacks_rank(peer, floor)),
+            accepted: !self.is_stranger(peer, known),
+            renewal_due: self.renewal_due(peer, known),
             bundle_not_after: known.bundle().map(VerifiedPreKeyBundle::not_after),
         })
+    }
+
+    /// Accepts a peer that has introduced itself: it is kept for as long as the application wants. Writing to it, verifying or
+    /// adding it does so too.
+    ///
+    /// # Errors
+    /// [`UnknownPeer`].
+    pub fn accept_peer(&mut self, peer: Fingerprint) -> Result<Pending<'_, ()>, UnknownPeer> {
+        self.change_peer(peer, Peer::accept)
     }
 
     /// Notes whether people have compared fingerprints with this peer.
@@ -115,93 +136,154 @@ impl Device {
     /// # Errors
     /// [`UnknownPeer`].
     pub fn set_verified(&mut self, peer: Fingerprint, verified: bool) -> Result<Pending<'_, ()>, UnknownPeer> {
-        self.change_peer(peer, |peer| peer.verified = verified, false)
+        let verify = |peer: &mut Peer| {
+            peer.verified = verified;
+            peer.accept();
+        };
+        self.change_peer(peer, verify)
     }
 
-    /// Blocks a peer: its sessions are wiped, its introductions refused, nothing is sealed for it.
+    /// Blocks a peer: what it sends is refused, its introductions too, and nothing is sealed for it. Their sessions stay, so
+    /// that they go on when it is unblocked; what came meanwhile is not shown then.
     ///
     /// # Errors
     /// [`UnknownPeer`].
     pub fn block(&mut self, peer: Fingerprint) -> Result<Pending<'_, ()>, UnknownPeer> {
-        let block = |peer: &mut Peer| (peer.blocked, peer.floor) = (true, None);
-        self.change_peer(peer, block, true)
+        let mut known = self.peers.get(&peer).ok_or(UnknownPeer)?.clone();
+        known.blocked = true;
+        known.accept();
+        let mut plan = self.without_waiting(peer);
+        plan.push(Change::Peer(peer, Some(known)));
+        Ok(Pending::new(self, plan, ()))
     }
 
-    /// Lets a blocked peer introduce itself again.
+    /// Takes a block away.
     ///
     /// # Errors
     /// [`UnknownPeer`].
     pub fn unblock(&mut self, peer: Fingerprint) -> Result<Pending<'_, ()>, UnknownPeer> {
-        self.change_peer(peer, |peer| peer.blocked = false, false)
+        self.change_peer(peer, |peer| peer.blocked = false)
     }
 
-    /// Wipes all sessions with a peer and forgets their ranks. What the peer still sends on them can't be opened;
-    /// their introductions are not accepted again.
+    /// Wipes all sessions with a peer and forgets their ranks. What the peer still sends on them can't be opened; their
+    /// introductions are not accepted again. The result tells the peer so, if it holds a session: send it, and its next message
+    /// is an introduction. So is the next one to it. Draws as [`Self::seal`] does.
     ///
     /// # Errors
     /// [`UnknownPeer`].
-    pub fn drop_sessions(&mut self, peer: Fingerprint) -> Result<Pending<'_, ()>, UnknownPeer> {
-        self.change_peer(peer, |peer| peer.floor = None, true)
-    }
-
-    /// Forgets a peer and wipes its sessions. It can introduce itself again, as anyone can.
-    ///
-    /// # Errors
-    /// [`UnknownPeer`].
-    pub fn delete_peer(&mut self, peer: Fingerprint) -> Result<Pending<'_, ()>, UnknownPeer> {
-        self.peers.get(&peer).ok_or(UnknownPeer)?;
+    pub fn drop_sessions<R: CryptoRng + ?Sized>(
+        &mut self,
+        peer: Fingerprint,
+        rng: &mut R,
+    ) -> Result<Pending<'_, Option<Sealed>>, UnknownPeer> {
+        let mut known = self.peers.get(&peer).ok_or(UnknownPeer)?.clone();
+        let farewell = self.farewell(peer, rng);
         let mut plan = self.without_sessions(peer);
-        plan.push(Change::Peer(peer, None));
-        Ok(Pending::new(self, plan, ()))
+        (known.floor, known.renew) = (None, !plan.is_empty());
+        plan.push(Change::Peer(peer, Some(known)));
+        Ok(Pending::new(self, plan, farewell))
+    }
+
+    /// Forgets a peer and wipes its sessions. It can introduce itself again, as anyone can; the result tells it that it has to,
+    /// if the application had accepted it. Draws as [`Self::seal`] does.
+    ///
+    /// # Errors
+    /// [`UnknownPeer`].
+    pub fn delete_peer<R: CryptoRng + ?Sized>(
+        &mut self,
+        peer: Fingerprint,
+        rng: &mut R,
+    ) -> Result<Pending<'_, Option<Sealed>>, UnknownPeer> {
+        self.peers.get(&peer).ok_or(UnknownPeer)?;
+        let farewell = self.farewell(peer, rng);
+        let plan = self.without_peer(peer);
+        Ok(Pending::new(self, plan, farewell))
     }
 
     pub(super) fn change_peer(
         &mut self,
         peer: Fingerprint,
         change: impl FnOnce(&mut Peer),
-        drop_sessions: bool,
     ) -> Result<Pending<'_, ()>, UnknownPeer> {
         let mut known = self.peers.get(&peer).ok_or(UnknownPeer)?.clone();
         change(&mut known);
-        let mut plan = if drop_sessions { self.without_sessions(peer) } else { Vec::new() };
-        plan.push(Change::Peer(peer, Some(known)));
+        let plan = Vec::from([Change::Peer(peer, Some(known))]);
         Ok(Pending::new(self, plan, ()))
     }
 
     fn without_sessions(&self, peer: Fingerprint) -> Vec<Change> {
-        let mut changes: Vec<Change> = self.sessions_with(peer).map(|(id, _)| Change::Session(*id, None)).collect();
-        if self.waiting.contains_key(&peer) {
-            changes.push(Change::Waiting(peer, Waiting::default()));
-        }
-        changes
+        let sessions = self.sessions_with(peer).map(|(id, _)| Change::Session(*id, None));
+        sessions.chain(self.without_waiting(peer)).collect()
+    }
+
+    fn without_waiting(&self, peer: Fingerprint) -> Vec<Change> {
+        let waits = self.waiting.contains_key(&peer);
+        waits.then(|| Change::Waiting(peer, Waiting::default())).into_iter().collect()
+    }
+
+    fn without_peer(&self, peer: Fingerprint) -> Vec<Change> {
+        let mut plan = self.without_sessions(peer);
+        plan.push(Change::Peer(peer, None));
+        plan
+    }
+
+    /// The peers that have introduced themselves and were not accepted.
+    pub fn strangers(&self) -> impl Iterator<Item = Fingerprint> {
+        self.peers.iter().filter(|(name, peer)| self.is_stranger(**name, peer)).map(|(name, _)| *name)
     }
 
     // --- Upkeep --------------------------------------------------------------------------------------------------
 
-    /// Deletes what has had its time: prekeys past their end and grace, sessions and chains of groups that have faded long enough, records
-    /// of introductions that nothing refers to any more, and what has waited as long for a group that did not come. Call it once a day:
-    /// nothing fades by itself. The result is the number of deletions.
+    /// Deletes what has had its time: prekeys past their end and grace, sessions and chains of groups that have faded long
+    /// enough, keys of messages that were passed over, records of introductions that nothing refers to any more, peers that were
+    /// never accepted, and what has waited as long for a group that did not come. Call it once a day: nothing fades by itself.
+    /// The result is the number of deletions.
     pub fn maintain(&mut self, now: UnixTime) -> Pending<'_, usize> {
-        let faded: BTreeSet<SessionId> = self
-            .sessions
-            .iter()
-            .filter(|(_, held)| held.standing.fading_since.is_some_and(|since| now > since.plus(self.policy.fading)))
-            // While an introduction is unanswered, the best session that the peer holds is all there is.
-            .filter(|(id, held)| self.best_answered(held.session.peer_fingerprint()) != Some(**id))
-            .map(|(id, _)| *id)
-            .collect();
-        let is_alive = |id: &SessionId| self.sessions.contains_key(id) && !faded.contains(id);
-        let prekeys = self.prekeys.plan_expire(&self.policy.prekeys, now, is_alive);
-        let mut plan: Vec<Change> = faded.iter().map(|id| Change::Session(*id, None)).collect();
-        plan.extend(prekeys.into_iter().map(Change::PreKey));
+        let old = |since: UnixTime, life: u64| now > since.plus(life);
+        let strangers = self.strangers().filter(|name| {
+            let since = self.peers.get(name).and_then(|peer| peer.stranger);
+            since.is_some_and(|since| old(since, self.policy.strangers))
+        });
+        let strangers: BTreeSet<Fingerprint> = strangers.collect();
+        let mut plan: Vec<Change> = strangers.iter().flat_map(|name| self.without_peer(*name)).collect();
+        let goes = |held: &Held| strangers.contains(&held.session.peer_fingerprint());
+        let faded = self.sessions.iter().filter(|(id, held)| {
+            let faded = held.standing.fading_since.is_some_and(|since| old(since, self.policy.fading));
+            faded && !goes(held) && !self.is_fallback(**id, held)
+        });
+        let faded: BTreeSet<SessionId> = faded.map(|(id, _)| *id).collect();
+        plan.extend(faded.iter().map(|id| Change::Session(*id, None)));
+        let is_alive = |id: &SessionId| self.sessions.get(id).is_some_and(|held| !goes(held)) && !faded.contains(id);
+        plan.extend(self.prekeys.plan_expire(&self.policy.prekeys, now, is_alive).into_iter().map(Change::PreKey));
         plan.extend(self.faded_chains(now).map(|id| Change::Chain(id, None)));
         let mut count = plan.len();
-        for (peer, waiting) in &self.waiting {
-            if let Some(kept) = waiting.without_old(|since| now > since.plus(self.policy.fading)) {
+
+        let before = UnixTime(now.0.saturating_sub(self.policy.skipped));
+        for (id, held) in self.sessions.iter().filter(|(id, _)| is_alive(id)) {
+            plan.extend(held.session.skipped().plan_expire(before).map(|delta| Change::Skipped(*id, delta)));
+        }
+        let gone: BTreeSet<ChainId> = self.faded_chains(now).collect();
+        for (id, chain) in self.chains.iter().filter(|(id, _)| !gone.contains(id)) {
+            plan.extend(chain.skipped().plan_expire(before).map(|delta| Change::ChainSkipped(*id, delta)));
+        }
+        for change in plan.iter().skip(count) {
+            if let Change::Skipped(_, delta) | Change::ChainSkipped(_, delta) = change {
+                count = count.saturating_add(delta.removed());
+            }
+        }
+        for (peer, waiting) in self.waiting.iter().filter(|(peer, _)| !strangers.contains(peer)) {
+            if let Some(kept) = waiting.without_old(|since| old(since, self.policy.fading)) {
                 count = count.saturating_add(waiting.0.len().saturating_sub(kept.0.len()));
                 plan.push(Change::Waiting(*peer, kept));
             }
         }
         Pending::new(self, plan, count)
+    }
+
+    /// Whether a session is all there is while an introduction of this device is unanswered.
+    fn is_fallback(&self, id: SessionId, held: &Held) -> bool {
+        let peer = held.session.peer_fingerprint();
+        let waits = self.best_session(peer).is_some_and(|(_, best)| !best.session.is_answered());
+        waits && self.best_answered(peer) == Some(id)
     }
 }

@@ -5,6 +5,7 @@
 //! the only order there is. Dropping a `Pending`, or failing to store, leaves the device as it was.
 
 mod certificates;
+mod changes;
 mod debts;
 mod event;
 mod fanout;
@@ -18,39 +19,48 @@ mod group_records;
 mod index;
 mod mailbox;
 mod manage;
+mod notice;
 mod open;
 mod peer;
 mod pending;
+mod plan;
 mod policy;
+mod recent;
+mod recover;
+
 mod records;
 mod seal;
 #[cfg(test)]
 mod tests;
 
-pub use event::{
-    Event, GroupEvent, MemberStatus, MessageStatus, Notice, Opened, OwedId, PeerStatus, PreKeyStatus, Search,
-};
+pub use changes::{Changes, MailboxChanges, Record, RecordKey};
+pub use event::{Event, GroupEvent, MemberStatus, MessageStatus, Opened, PeerStatus, PreKeyStatus, Search, Unreadable};
 pub use fanout::{Delivery, SealedMany, Unreachable};
 pub use group::{GroupChange, GroupCommitted, GroupSealed, GroupStatus};
+pub use notice::{Notice, OwedId};
 pub use pending::{Pending, Prepared};
 pub use policy::Policy;
-pub use records::{Changes, Record, RecordKey};
+pub use recover::{Lost, Recovered, Why};
+pub use seal::Sealed;
 
 use crate::certificate::Certificate;
 use crate::crypto::kdf::MacKey;
+use crate::error::UnknownSession;
 use crate::group::{ChainId, Group, GroupId, MemberChain, OwnChain};
 use crate::identity::IdentityKeyPair;
 use crate::keys::{Fingerprint, IdentityKey, SessionId, UnixTime};
 use crate::prekey::PreKeyStore;
 use crate::secret::Secret;
-use crate::session::{Rank, Session};
+use crate::session::{ExportedKey, Rank, Session};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
+use changes::Head;
 use core::fmt;
 use debts::{Debts, Waiting};
 use index::TagIndex;
 use peer::Peer;
 use rand_core::CryptoRng;
+use recent::Recent;
 
 /// One device of a person. See the [crate's page](crate) for the whole of it in twenty lines.
 ///
@@ -60,8 +70,8 @@ pub struct Device {
     identity: IdentityKeyPair,
     record_secret: Secret<32>,
     record_key: MacKey,
-    /// Whether the identity's record was stored.
-    stored: bool,
+    /// Where the store stands: what is stored next follows it. `None`: nobody knows, and nothing more can be stored.
+    head: Option<Head>,
     policy: Policy,
     certificate: Option<Box<Certificate>>,
     prekeys: PreKeyStore,
@@ -77,6 +87,8 @@ pub struct Device {
     chains: BTreeMap<ChainId, Box<MemberChain>>,
     /// What has come for groups before what comes before it.
     waiting: BTreeMap<Fingerprint, Waiting>,
+    /// What was opened lately.
+    recent: Recent,
     // Derived from the chains.
     chains_of: BTreeSet<(GroupId, Fingerprint, ChainId)>,
 }
@@ -110,15 +122,15 @@ impl Device {
     /// A new device for an identity that exists, as when everything but a backup of the identity was lost. Draws 32
     /// bytes: a secret for the keys of records.
     pub fn with_identity<R: CryptoRng + ?Sized>(identity: IdentityKeyPair, rng: &mut R) -> Self {
-        Self::empty(identity, Secret::draw(rng), false)
+        Self::empty(identity, Secret::draw(rng))
     }
 
-    fn empty(identity: IdentityKeyPair, record_secret: Secret<32>, stored: bool) -> Self {
+    fn empty(identity: IdentityKeyPair, record_secret: Secret<32>) -> Self {
         Self {
             identity,
             record_key: MacKey::new(record_secret.expose()),
             record_secret,
-            stored,
+            head: Some(Head::default()),
             policy: Policy::default(),
             certificate: None,
             prekeys: PreKeyStore::new(),
@@ -132,6 +144,7 @@ impl Device {
             debts: BTreeMap::new(),
             chains: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            recent: Recent::default(),
             chains_of: BTreeSet::new(),
         }
     }
@@ -151,14 +164,30 @@ impl Device {
         &self.identity
     }
 
+    /// Whether the device can store nothing more, because nobody knows what the store holds: an operation was shown to the
+    /// store, and then dropped without a word. Restore it from what the store holds.
+    pub fn must_be_restored(&self) -> bool {
+        self.head.is_none()
+    }
+
     /// The policy in force.
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// Sets the policy. It is not stored: set it again after [`Self::restore`].
+    /// Sets the policy. It is not stored: [`Self::restore`] asks for it.
     pub fn set_policy(&mut self, policy: Policy) {
         self.policy = policy;
+    }
+
+    /// A key from a session, for a call or the like: [`Session::export`] says what `context` must hold, and how secret the
+    /// key is. Both ends name the same session: the caller that of [`PeerStatus::session`], beside the id in the message
+    /// that announces the call, and whoever is called the one that is named there.
+    ///
+    /// # Errors
+    /// [`UnknownSession`]: it is not of this device, or is gone.
+    pub fn export(&self, session: SessionId, context: &[u8]) -> Result<ExportedKey, UnknownSession> {
+        self.sessions.get(&session).map(|held| held.session.export(context)).ok_or(UnknownSession)
     }
 
     /// The sessions with a peer.
@@ -167,9 +196,9 @@ impl Device {
         self.by_peer.range(range).filter_map(|(_, id)| self.sessions.get_key_value(id)).map(|(id, held)| (id, &**held))
     }
 
-    /// The session on which to send to a peer: the one with the greatest rank.
+    /// The session on which to send to a peer: the one with the greatest rank, unless the peer has dropped it.
     fn best_session(&self, peer: Fingerprint) -> Option<(&SessionId, &Held)> {
-        self.sessions_with(peer).max_by_key(|(_, held)| held.session.rank())
+        self.sessions_with(peer).find(|(_, held)| held.standing.fading_since.is_none())
     }
 
     /// The session of the greatest rank that the peer is known to hold: what there is to fall back on while an
@@ -182,7 +211,31 @@ impl Device {
     }
 
     fn best_rank(&self, peer: Fingerprint) -> Option<Rank> {
-        self.best_session(peer).map(|(_, held)| held.session.rank())
+        self.sessions_with(peer).map(|(_, held)| held.session.rank()).max()
+    }
+
+    /// Whether a rank that a peer names is above every session that this device has with it.
+    fn lacks_rank(&self, peer: Fingerprint, rank: Rank) -> bool {
+        self.best_rank(peer).is_none_or(|best| best < rank)
+    }
+
+    /// Whether the next message to a peer should introduce this device anew: what goes on their session may open nothing.
+    fn renewal_due(&self, name: Fingerprint, peer: &Peer) -> bool {
+        peer.renew
+            || peer.floor.is_some_and(|floor| self.lacks_rank(name, floor))
+            || self.best_session(name).is_some_and(|(_, held)| held.session.unanswered() >= self.policy.unanswered)
+    }
+
+    /// The same, also where this device's introduction has gone unanswered for so long that the prekeys it used may be gone.
+    fn renewal_due_at(&self, name: Fingerprint, peer: &Peer, now: UnixTime) -> bool {
+        let past = |created_at: u64| created_at.saturating_add(self.policy.prekeys.signed) < now.0;
+        let stale = |held: &Held| !held.session.is_answered() && past(held.session.status().created_at);
+        self.renewal_due(name, peer) || self.best_session(name).is_some_and(|(_, held)| stale(held))
+    }
+
+    /// Whether the application has nothing to do with a peer: it was never accepted, and is in no group that this device is in.
+    fn is_stranger(&self, name: Fingerprint, peer: &Peer) -> bool {
+        peer.stranger.is_some() && !self.groups.values().any(|group| group.member(name).is_some())
     }
 }
 

@@ -1,12 +1,16 @@
 //! Opening an envelope: whose it is, what it says, what follows from it.
 
-use crate::device::event::{Event, GroupEvent, MessageStatus, Notice, Opened, Owed, OwedId, Search};
+use crate::device::event::{Event, GroupEvent, MessageStatus, Opened, Search, Unreadable};
 use crate::device::index::Holder;
+use crate::device::notice::{Notice, Owed, OwedId};
 use crate::device::peer::Peer;
-use crate::device::pending::{Change, Pending};
+use crate::device::pending::Pending;
+use crate::device::plan::Change;
+use crate::device::recent::{self, RecentChange};
 use crate::device::seal::Beside;
 use crate::device::{Device, Held, Standing};
 use crate::error::OpenError;
+use crate::group::ChainId;
 use crate::handshake::Responded;
 use crate::keys::{Fingerprint, SessionId, UnixTime};
 use crate::limits::{MAX_CREATED_AHEAD, MAX_INTRODUCTIONS};
@@ -32,8 +36,9 @@ type Planned = (Vec<Change>, Opened);
 impl Device {
     /// Opens an envelope, from whomever and by whatever way it came. Needs no randomness.
     ///
-    /// A forged or damaged sealed envelope costs at most one look-up, one hash and one small decryption; a forged
-    /// introduction at most one handshake.
+    /// A forged or damaged sealed envelope costs at most one look-up, one hash and one small decryption where it copies a
+    /// tag, and where nobody recognises its tag as many as [`crate::Policy::search`] allows; a forged introduction at most one
+    /// handshake.
     ///
     /// # Errors
     /// [`OpenError`], which says what to do with the envelope; nothing has changed.
@@ -42,8 +47,9 @@ impl Device {
         Ok(Pending::opened(self, plan, opened))
     }
 
-    /// As [`Self::open`]; and where nobody recognises the tag, tries sessions: for messages that come more than
-    /// [`crate::limits::TAG_WINDOW`] ahead of the last one. That costs at most two small decryptions for each session tried.
+    /// As [`Self::open`], and says where to look if nobody recognises the tag: for messages that come more than
+    /// [`crate::limits::TAG_WINDOW`] ahead of the last one, on a device with more sessions than [`crate::Policy::search`].
+    /// Costs at most two small decryptions for each session tried.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -57,48 +63,92 @@ impl Device {
         Ok(Pending::opened(self, plan, opened))
     }
 
+    /// What [`Self::open`] would give, without opening it: nothing changes, nothing has to be stored, and the envelope can
+    /// still be opened. For a process that may only look, such as one that shows notifications.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn preview(&self, envelope: &[u8], now: UnixTime) -> Result<Opened, OpenError> {
+        self.plan_open(envelope, None, now).map(|(_, opened)| opened)
+    }
+
     fn plan_open(&self, bytes: &[u8], search: Option<Search<'_>>, now: UnixTime) -> Result<Planned, OpenError> {
         let envelope = Envelope::parse(bytes).map_err(OpenError::Malformed)?;
-        if let Some(result) = self.plan_recognised(&envelope, now) {
+        let opening = Opening::new(&envelope);
+        let before = self.recent.find(envelope.tag());
+        if before.is_some_and(|before| before == digest(&opening)) {
+            return Err(OpenError::Duplicate);
+        }
+        let (mut changes, opened) = self.plan_new(&opening, before.is_some(), search, now)?;
+        // What can't be read may come to be read.
+        if !matches!(opened.event, Event::Unreadable { .. }) {
+            let opened = recent::Opened::new(envelope.tag(), digest(&opening));
+            changes.push(Change::Recent(RecentChange::Push(opened)));
+        }
+        Ok((changes, opened))
+    }
+
+    /// Plans to open an envelope that was not opened lately. `tag_opened`: another one under its tag was.
+    fn plan_new(
+        &self,
+        opening: &Opening<'_>,
+        tag_opened: bool,
+        search: Option<Search<'_>>,
+        now: UnixTime,
+    ) -> Result<Planned, OpenError> {
+        if let Some(result) = self.plan_recognised(opening, tag_opened, now) {
             return result;
         }
-        if let Some(prefix) = &envelope.prefix {
-            let opening = Opening::new(&envelope);
+        if let Some(prefix) = &opening.envelope.prefix {
             return match self.prekeys.record().get(&prefix.id()) {
-                Some(entry) => self.plan_repeated(entry.session, &opening, now),
-                None => self.plan_accept(&opening, now),
+                Some(entry) => self.plan_repeated(entry.session, opening, now),
+                None => self.plan_accept(opening, now),
             };
         }
-        let search = search.ok_or(OpenError::Unknown)?;
-        let opening = Opening::new(&envelope);
         match search {
-            Search::UpTo(count) => self.plan_search(self.sessions.iter().take(count), &opening, now),
-            Search::Group(group) => {
-                for (_, chain) in self.chains_in(group) {
-                    match self.plan_group_message(chain, &opening, true, now) {
-                        Err(OpenError::Unknown) => {}
-                        result => return result,
-                    }
+            None => {
+                let bound = self.policy.search;
+                match self.plan_search(self.sessions.iter().take(bound), opening, now) {
+                    Err(OpenError::Unknown) => {}
+                    result => return result,
                 }
-                Err(OpenError::Unknown)
+                let chains = self.chains.keys().copied();
+                self.plan_search_chains(chains.take(bound.saturating_sub(self.sessions.len())), opening, now)
             }
-            Search::Peers(peers) => {
+            Some(Search::Group(group)) => {
+                self.plan_search_chains(self.chains_in(group).map(|(_, chain)| chain), opening, now)
+            }
+            Some(Search::Peers(peers)) => {
                 let sessions = peers.iter().flat_map(|peer| self.sessions_with(*peer));
                 let sessions = sessions.filter_map(|(id, _)| self.sessions.get_key_value(id));
-                self.plan_search(sessions, &opening, now)
+                self.plan_search(sessions, opening, now)
+            }
+            Some(Search::Mailbox(address)) => {
+                let listens = |held: &Held| held.session.mailboxes().any(|listened| listened == address);
+                let sessions = self.sessions.iter().filter(|(_, held)| listens(held));
+                match self.plan_search(sessions, opening, now) {
+                    Err(OpenError::Unknown) => {}
+                    result => return result,
+                }
+                let chains = self.chains.iter().filter(|(_, chain)| chain.mailbox() == address);
+                self.plan_search_chains(chains.map(|(id, _)| *id), opening, now)
             }
         }
     }
 
     /// By its tag. `None` when nobody recognises it.
-    fn plan_recognised(&self, envelope: &Envelope<'_>, now: UnixTime) -> Option<Result<Planned, OpenError>> {
-        let mut opening = None;
+    fn plan_recognised(
+        &self,
+        opening: &Opening<'_>,
+        tag_opened: bool,
+        now: UnixTime,
+    ) -> Option<Result<Planned, OpenError>> {
+        let tag = *opening.tag();
         let mut result = None;
-        for holder in self.index.find(envelope.tag()) {
+        for holder in self.index.find(tag) {
             let id = match holder {
                 Holder::Session(id) => id,
                 Holder::Chain(id) => {
-                    let opening = opening.get_or_insert_with(|| Opening::new(envelope));
                     match self.plan_group_message(id, opening, false, now) {
                         // Someone may have announced another's chain: the tag passes on.
                         Err(OpenError::Rejected) => result = Some(Err(OpenError::Rejected)),
@@ -108,16 +158,23 @@ impl Device {
                 }
             };
             let Some(held) = self.sessions.get(&id) else { continue };
-            let planned = match held.session.locate(&envelope.tag()) {
+            let planned = match held.session.locate(&tag) {
                 None => continue,
+                // Another one was opened under this tag: the peer has sealed twice at one position, or someone copies tags.
+                Some(Place::Spent) if tag_opened && held.session.is_authentic(opening) => {
+                    Err(OpenError::Diverged(held.session.peer_fingerprint()))
+                }
+                Some(Place::Spent) if tag_opened => Err(OpenError::Rejected),
                 Some(Place::Spent) => Err(OpenError::Duplicate),
-                Some(place) => held.session.plan_open(place, opening.get_or_insert_with(|| Opening::new(envelope))),
+                Some(place) => held.session.plan_open(place, opening, now),
             };
             match planned {
                 // Another session may have the same tag.
                 Err(OpenError::Rejected) => result = Some(Err(OpenError::Rejected)),
-                Err(error) => return Some(Err(self.advise(id, error))),
-                Ok(planned) => return Some(self.plan_opened(id, held, planned, envelope.is_introduction(), now)),
+                Err(error) => return Some(self.plan_failed(id, error)),
+                Ok(planned) => {
+                    return Some(self.plan_opened(id, held, planned, opening.envelope.is_introduction(), now));
+                }
             }
         }
         result
@@ -126,10 +183,10 @@ impl Device {
     /// An introduction that was accepted before belongs to its session alone.
     fn plan_repeated(&self, id: SessionId, opening: &Opening<'_>, now: UnixTime) -> Result<Planned, OpenError> {
         let held = self.sessions.get(&id).ok_or(OpenError::Replayed)?;
-        match held.session.plan_search(opening) {
+        match held.session.plan_search(opening, now) {
             Ok(planned) => self.plan_opened(id, held, planned, true, now),
             Err(OpenError::Unknown) => Err(OpenError::Rejected),
-            Err(error) => Err(self.advise(id, error)),
+            Err(error) => self.plan_failed(id, error),
         }
     }
 
@@ -140,26 +197,54 @@ impl Device {
         now: UnixTime,
     ) -> Result<Planned, OpenError> {
         for (id, held) in sessions {
-            match held.session.plan_search(opening) {
+            match held.session.plan_search(opening, now) {
                 Ok(planned) => return self.plan_opened(*id, held, planned, false, now),
                 Err(OpenError::Unknown) => {}
-                Err(error) => return Err(self.advise(*id, error)),
+                Err(error) => return self.plan_failed(*id, error),
             }
         }
         Err(OpenError::Unknown)
     }
 
-    /// Only a session that is sent on is worth renewing: an envelope of another one, replayed for ever, must not ask for
-    /// a renewal each time.
-    fn advise(&self, id: SessionId, error: OpenError) -> OpenError {
-        match error {
-            OpenError::TooFarAhead(peer) | OpenError::Diverged(peer)
-                if self.best_session(peer).is_none_or(|(best, _)| *best != id) =>
-            {
-                OpenError::Rejected
+    fn plan_search_chains(
+        &self,
+        chains: impl Iterator<Item = ChainId>,
+        opening: &Opening<'_>,
+        now: UnixTime,
+    ) -> Result<Planned, OpenError> {
+        for chain in chains {
+            match self.plan_group_message(chain, opening, true, now) {
+                Err(OpenError::Unknown) => {}
+                result => return result,
             }
-            error => error,
         }
+        Err(OpenError::Unknown)
+    }
+
+    /// A message that was not opened. Where it is authentic, and shows that the session no longer fits, the next message to
+    /// the peer begins another one. Only a session that is sent on is worth that: an envelope of another one, replayed for
+    /// ever, must not ask for a renewal each time.
+    fn plan_failed(&self, id: SessionId, error: OpenError) -> Result<Planned, OpenError> {
+        let (from, why) = match error {
+            OpenError::TooFarAhead(peer) => (peer, Unreadable::TooFarAhead),
+            OpenError::Diverged(peer) => (peer, Unreadable::Diverged),
+            error => return Err(error),
+        };
+        let known = self.peers.get(&from).ok_or(OpenError::Rejected)?;
+        if known.blocked {
+            return Err(OpenError::Blocked(from));
+        }
+        if self.best_session(from).is_none_or(|(best, _)| *best != id) {
+            return Err(OpenError::Rejected);
+        }
+        let mut changes = Vec::new();
+        if !known.renew {
+            let mut known = known.clone();
+            known.renew = true;
+            changes.push(Change::Peer(from, Some(known)));
+        }
+        let event = Event::Unreadable { from, why };
+        Ok((changes, Opened { event, notices: Vec::from([Notice::RenewalDue(from)]) }))
     }
 
     /// A message of a session that is there.
@@ -173,6 +258,9 @@ impl Device {
     ) -> Result<Planned, OpenError> {
         let peer = held.session.peer_fingerprint();
         let known = self.peers.get(&peer).ok_or(OpenError::Rejected)?;
+        if known.blocked {
+            return Err(OpenError::Blocked(peer));
+        }
         let mut changes = Vec::from([Change::Open(id, planned.step)]);
         let mut notices = Vec::new();
         if planned.begins_chain {
@@ -181,9 +269,13 @@ impl Device {
         let is_best = self.best_session(peer).is_some_and(|(best, _)| *best == id);
         // Whoever still sends on an outranked session may have lost the one that outranks it. Controls are not answered:
         // two devices that both know better would never stop.
-        if !is_best && self.rank_to_tell(peer).is_some() && !matches!(planned.opened.content, Content::Control(_)) {
+        let outranked = !is_best && self.rank_to_tell(peer).is_some_and(|rank| rank > held.session.rank());
+        if outranked && !self.is_stranger(peer, known) && !matches!(planned.opened.content, Content::Control(_)) {
             changes.push(Change::Standing(id, Standing { owes_rank: true, ..held.standing }));
             notices.push(Notice::Owed(OwedId(Owed::Rank(id))));
+        }
+        if is_best && planned.owes_answer && !self.is_stranger(peer, known) {
+            notices.push(Notice::Owed(OwedId(Owed::Answer(id))));
         }
         let about = About { introduction, session: planned.status, now };
         let event = self.tell(known, planned.opened, about, &mut changes, &mut notices)?;
@@ -195,31 +287,39 @@ impl Device {
         let lifetimes = &self.policy.prekeys;
         let mut checked = None;
         let admit = |responded: &Responded| {
-            let (identity, certificate) = (&responded.initiator, responded.certificate.as_ref());
+            let (identity, certificate) = (&responded.initiator, responded.shown.certificate.as_ref());
             checked = self.admit(identity.fingerprint(), identity, certificate, now)?;
             Ok(())
         };
         let accepted = Session::accept_new(&self.identity, &self.prekeys, opening, lifetimes, now, admit)?;
-        let Accepted { session, opened, changes: prekeys, .. } = accepted;
+        let Accepted { session, opened, changes: prekeys, shown } = accepted;
         if self.sessions.contains_key(&session.id()) {
             return Err(OpenError::Replayed);
         }
         let (id, peer, status) = (session.id(), session.peer_fingerprint(), session.status());
         let mut notices = Vec::from([Notice::NewChain(peer)]);
         let known = self.peers.get(&peer);
-        if known.is_none() {
-            notices.push(Notice::NewPeer(peer));
-        }
         let mut author = known.map_or_else(|| Peer::new(*session.peer()), |known| (**known).clone());
-        let changed = self.learn(&mut author, checked, now, &mut notices) || known.is_none();
-        let joining = self.plan_join(session, now);
-        let mut changes = joining.changes;
-        match joining.beside {
-            Some(Beside::Displaced) => notices.push(Notice::Displaced(peer)),
-            Some(Beside::Outranked) => notices.push(Notice::IntroducedBeside(peer)),
-            None => {}
+        if known.is_none() || author.stranger.is_some() {
+            author.stranger = Some(now);
         }
-        if joining.owes_rank {
+        let learnt = self.learn(&mut author, checked, now, &mut notices);
+        let joining = self.plan_join(session, now);
+        // What is sent goes on this session from now on.
+        let renewed = author.renew && !matches!(joining.beside, Some(Beside::Outranked { .. }));
+        author.renew &= !renewed;
+        let changed = learnt || renewed || author.stranger.is_some();
+        let mut changes = joining.changes;
+        let continues = || self.sessions_with(peer).any(|(_, held)| held.session.is_continued_by(&shown));
+        match (known, joining.beside) {
+            (None, _) => notices.push(Notice::NewPeer(peer)),
+            (_, Some(_)) if continues() => notices.push(Notice::Renewed(peer)),
+            (_, Some(Beside::Displaced { confirmed })) => notices.push(Notice::Displaced { peer, confirmed }),
+            (_, Some(Beside::Outranked { confirmed })) => notices.push(Notice::IntroducedBeside { peer, confirmed }),
+            (Some(known), None) if known.verified => notices.push(Notice::IntroducedAgain(peer)),
+            (Some(_), None) => {}
+        }
+        if joining.owes_rank && !self.is_stranger(peer, &author) {
             notices.push(Notice::Owed(OwedId(Owed::Rank(id))));
         }
         self.warn_of_prekeys(&prekeys, &mut notices);
@@ -240,8 +340,10 @@ impl Device {
     }
 
     pub(super) fn warn_of_prekeys(&self, changes: &[PreKeyChange], notices: &mut Vec<Notice>) {
-        let used = changes.iter().filter(|change| matches!(change, PreKeyChange::OneTime(..))).count();
-        let left = self.prekeys.one_time_left().saturating_sub(used);
+        let used = changes
+            .iter()
+            .filter(|change| matches!(change, PreKeyChange::OneTime(id, _) if self.prekeys.is_of_last_upload(*id)));
+        let left = self.prekeys.one_time_left().saturating_sub(used.count());
         if left < self.policy.low_water {
             notices.push(Notice::FewPreKeys { left });
         }
@@ -277,6 +379,10 @@ impl Device {
                 let status = MessageStatus { verified: peer.verified, introduction, certificate, session };
                 Event::Attachment { from, tag: opened.tag, attachment, note, status }
             }
+            Content::LongMessage(attachment) => {
+                let status = MessageStatus { verified: peer.verified, introduction, certificate, session };
+                Event::LongMessage { from, tag: opened.tag, attachment, status }
+            }
             Content::Receipt(tags) => Event::Receipt { from, tags },
             Content::Control(Control::Outranked(rank)) => {
                 // One that could not be outranked is not believed.
@@ -284,10 +390,15 @@ impl Device {
                     let mut peer = peer.clone();
                     peer.floor = peer.floor.max(Some(rank));
                     changes.push(Change::Peer(from, Some(Box::new(peer))));
-                    notices.push(Notice::RenewNeeded(from));
+                    notices.push(Notice::RenewalDue(from));
                 }
                 Event::Control { from }
             }
+            Content::Control(Control::Ended) => {
+                self.plan_ended(from, session.id, now, changes, notices);
+                Event::Control { from }
+            }
+            Content::Control(Control::Heard) => Event::Control { from },
             Content::Control(Control::CommitsWanted(group, epoch, hashes)) => {
                 self.plan_commits_wanted(from, group, (epoch, &hashes), changes, notices)
             }
@@ -297,7 +408,7 @@ impl Device {
             Content::Control(Control::Certificate(shown)) => {
                 let mut peer = peer.clone();
                 let policy = &self.policy.certificates;
-                let checked = (!policy.roots.is_empty()).then(|| policy.check(&shown, &peer.identity, now));
+                let checked = (!policy.roots.is_empty()).then(|| policy.check_encoded(&*shown, &peer.identity, now));
                 if self.learn(&mut peer, checked, now, notices) {
                     changes.push(Change::Peer(from, Some(Box::new(peer))));
                 }
@@ -311,8 +422,26 @@ impl Device {
         })
     }
 
-    /// Whether a rank that a peer names is above every session that this device has with it.
-    pub(super) fn lacks_rank(&self, peer: Fingerprint, rank: session::Rank) -> bool {
-        self.best_rank(peer).is_none_or(|best| best < rank)
+    /// The peer has dropped a session and all below it: they receive what is still under way, and are sent on no more.
+    fn plan_ended(
+        &self,
+        from: Fingerprint,
+        id: SessionId,
+        now: UnixTime,
+        changes: &mut Vec<Change>,
+        notices: &mut Vec<Notice>,
+    ) {
+        let Some(ended) = self.sessions.get(&id).map(|held| held.session.rank()) else { return };
+        for (id, held) in self.sessions_with(from) {
+            if held.standing.fading_since.is_none() && held.session.rank() <= ended {
+                changes.push(Change::Standing(*id, Standing { fading_since: Some(now), ..held.standing }));
+                notices.push(Notice::Ended(from));
+            }
+        }
     }
+}
+
+/// What tells an envelope from another one under its tag.
+fn digest(opening: &Opening<'_>) -> recent::Digest {
+    opening.body_hash().first_chunk().copied().unwrap_or_default()
 }

@@ -1,42 +1,16 @@
-//! Plans: what an operation would change, applied only once it is stored.
+//! Operations that are ready: what they would change is applied only once it is stored.
 
-use crate::certificate::Certificate;
-use crate::device::debts::{Debts, Waiting};
+use crate::crypto::scrubbed;
+use crate::device::Device;
+use crate::device::changes::{Changes, Head, MailboxChanges};
 use crate::device::event::Opened;
-use crate::device::index::Holder;
-use crate::device::peer::Peer;
-use crate::device::records::{Changes, Row};
-use crate::device::{Device, Held, Standing};
-use crate::group::{ChainId, Group, GroupId, MemberChain, MemberStep, OwnChain, OwnStep};
-use crate::keys::{Fingerprint, SessionId, UnixTime};
-use crate::prekey::PreKeyChange;
+use crate::device::plan::Change;
+use crate::device::records::Row;
 use crate::secret::{GuardedVec, guard};
-use crate::session::{OpenStep, SealStep};
-use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::fmt;
 use core::mem;
-
-/// One change. Swapping it with the device applies it; swapping it again undoes it.
-#[derive(Debug)]
-pub(super) enum Change {
-    Peer(Fingerprint, Option<Box<Peer>>),
-    Session(SessionId, Option<Box<Held>>),
-    Seal(SessionId, Box<SealStep>),
-    Open(SessionId, Box<OpenStep>),
-    Standing(SessionId, Standing),
-    Certificate(Option<Box<Certificate>>),
-    PreKey(PreKeyChange),
-    Group(GroupId, Option<Box<Group>>),
-    OwnChain(GroupId, Option<Box<OwnChain>>),
-    OwnStep(GroupId, Box<OwnStep>),
-    Debts(GroupId, Debts),
-    Chain(ChainId, Option<Box<MemberChain>>),
-    ChainOpen(ChainId, Box<MemberStep>),
-    ChainReplaced(ChainId, Option<UnixTime>),
-    Waiting(Fingerprint, Waiting),
-}
 
 /// An operation that is ready and has not happened yet.
 ///
@@ -57,12 +31,13 @@ impl<'d, T> Pending<'d, T> {
         Self { device, plan, value, text: guard(Vec::new()), place: |_| None }
     }
 
-    /// Hands the changed records to `store`, which must write all of them or none, durably. When it returns `Ok`, the
-    /// device has changed and the result is given: only now can an envelope leave, or a message be shown.
+    /// Hands the changed records to `store`, which must write all of them or none, durably, and only if [`Changes::after`]
+    /// gives them. When it returns `Ok`, the device has changed and the result is given: only now can an envelope leave, or a
+    /// message be shown.
     ///
     /// # Errors
-    /// Whatever `store` returns. The device has not changed. When a store can't say whether it has written (a connection
-    /// lost while committing), drop the device and restore it from what the store then holds.
+    /// Whatever `store` returns, after it has written nothing. The device has not changed. When a store can't say whether it
+    /// has written (a connection lost while committing), drop the device and restore it from what the store then holds.
     pub fn commit<E>(self, store: impl FnOnce(&Changes) -> Result<(), E>) -> Result<T, E> {
         self.commit_with(|changes, _| store(changes))
     }
@@ -75,44 +50,59 @@ impl<'d, T> Pending<'d, T> {
     /// As [`Self::commit`].
     pub fn commit_with<E>(self, store: impl FnOnce(&Changes, &T) -> Result<(), E>) -> Result<T, E> {
         let mut prepared = self.prepare();
-        prepared.show(store)?;
-        Ok(prepared.stored())
+        match prepared.show(store) {
+            Ok(()) => Ok(prepared.stored()),
+            Err(error) => {
+                prepared.not_stored();
+                Err(error)
+            }
+        }
     }
 
-    /// The same in two steps, for a store that has to be awaited: look at what is to be written, write it, and say so.
+    /// The same in two steps, for a store that has to be awaited: look at what is to be written, write it, and say how that
+    /// ended. Dropped after it was shown and before it was said, it leaves a device that has to be restored
+    /// ([`Device::must_be_restored`]): nobody knows what the store holds.
     ///
     /// ```
     /// use sceau::{Device, Pending, Record};
     ///
-    /// async fn kept<T>(pending: Pending<'_, T>, database: &Database) -> Result<T, std::io::Error> {
+    /// async fn kept<T>(pending: Pending<'_, T>, database: &Database) -> Result<T, Box<dyn std::error::Error>> {
     ///     let mut prepared = pending.prepare();
+    ///     let head = database.read(sceau::RecordKey::HEAD.as_bytes()).await?;
     ///     let rows = prepared.show(|changes, _result| {
     ///         let row = |record: Record<'_>| match record {
     ///             Record::Put(key, bytes) => (*key.as_bytes(), Some(bytes.to_vec())),
     ///             Record::Delete(key) => (*key.as_bytes(), None),
     ///         };
-    ///         changes.iter().map(row).collect::<Vec<_>>()
-    ///     });
-    ///     database.write(rows).await?; // All in one transaction.
+    ///         changes.after(head.as_deref()).map(|records| records.map(row).collect::<Vec<_>>())
+    ///     })?;
+    ///     // All in one transaction, in which the head has to be what was read.
+    ///     if !database.write(head, rows).await? {
+    ///         prepared.not_stored();
+    ///         return Err(sceau::error::Stale.into());
+    ///     }
     ///     Ok(prepared.stored())
     /// }
     /// # struct Database;
     /// # impl Database {
-    /// #     async fn write(&self, _: Vec<([u8; 17], Option<Vec<u8>>)>) -> std::io::Result<()> { Ok(()) }
+    /// #     async fn read(&self, _: &[u8; 17]) -> std::io::Result<Option<Vec<u8>>> { Ok(None) }
+    /// #     async fn write(&self, _: Option<Vec<u8>>, _: Vec<([u8; 17], Option<Vec<u8>>)>) -> std::io::Result<bool> { Ok(true) }
     /// # }
     /// ```
     pub fn prepare(self) -> Prepared<'d, T> {
         let Self { device, plan, value, text, place } = self;
-        let applied = Applied::new(device, plan);
-        let changes = applied.device.changes(&applied.rows);
+        let mut applied = Applied::new(device, plan);
+        let mailboxes = mem::take(&mut applied.mailboxes);
+        let changes = scrubbed::<RECORDS_STACK, _>(|| applied.device.changes(&applied.rows, applied.before, mailboxes));
         Prepared { applied, changes, value, text, place }
     }
 }
 
 /// An operation that is being stored ([`Pending::prepare`]).
 ///
-/// Dropped, it never was, as long as nothing of it was written. When that can't be said, because whoever waited for the
-/// database was cancelled, drop the device too and restore it from what the store then holds.
+/// Dropped before it was shown, it never was. Dropped afterwards, as when whoever waited for the database is cancelled, nobody
+/// knows whether it was written: the device has to be restored from what the store then holds
+/// ([`Device::must_be_restored`]), and until then no store takes anything of it.
 #[must_use = "nothing has happened until it is stored"]
 pub struct Prepared<'d, T> {
     applied: Applied<'d>,
@@ -125,9 +115,15 @@ pub struct Prepared<'d, T> {
 impl<T> Prepared<'_, T> {
     /// Shows the records that change and the result, to be written in one transaction as [`Pending::commit_with`] says.
     pub fn show<R>(&mut self, look: impl FnOnce(&Changes, &T) -> R) -> R {
-        let Self { changes, value, text, place, .. } = self;
+        let Self { applied, changes, value, text, place } = self;
+        applied.shown = true;
         let shown = Shown::new(value, text, *place);
         look(changes, shown.value)
+    }
+
+    /// Looks at the records for someone who has not shown them to anybody yet.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&Changes) -> R) -> R {
+        look(&self.changes)
     }
 
     /// They are written: the device has changed, and the result is given.
@@ -135,8 +131,13 @@ impl<T> Prepared<'_, T> {
         if let Some(place) = (self.place)(&mut self.value) {
             *place = mem::take(&mut *self.text);
         }
-        self.applied.keep();
+        self.applied.keep(self.changes.makes());
         self.value
+    }
+
+    /// Nothing of it was written: it never was.
+    pub fn not_stored(mut self) {
+        self.applied.shown = false;
     }
 }
 
@@ -188,31 +189,48 @@ impl<T> fmt::Debug for Pending<'_, T> {
     }
 }
 
+/// What is scrubbed of the stack after records were written.
+const RECORDS_STACK: usize = 4_096;
+
+/// What is scrubbed of the stack after each exchange of keys.
+const SWAP_STACK: usize = 2_048;
+
 /// A plan that is applied for as long as it takes to store it. Dropped, also by a panic in the caller's code, it undoes
-/// itself.
+/// itself. While it is there, and after it was forgotten, the device has no head: nothing else can be stored.
 struct Applied<'d> {
     device: &'d mut Device,
     plan: Vec<Change>,
     rows: BTreeSet<Row>,
+    /// The device's head.
+    before: Option<Head>,
+    mailboxes: MailboxChanges,
+    /// Whether someone may have written it.
+    shown: bool,
 }
 
 impl<'d> Applied<'d> {
     fn new(device: &'d mut Device, plan: Vec<Change>) -> Self {
-        let mut applied = Self { device, plan, rows: BTreeSet::new() };
-        if !applied.device.stored {
+        let before = device.head.take();
+        let mut applied =
+            Self { device, plan, rows: BTreeSet::new(), before, mailboxes: MailboxChanges::default(), shown: false };
+        if before.is_some_and(Head::is_first) {
             applied.rows.insert(Row::Identity);
         }
         for change in &mut applied.plan {
             applied.device.rows_of(change, &mut applied.rows);
-            applied.device.swap(change);
+            applied.device.listened(change, &mut applied.mailboxes.gone);
+            scrubbed::<SWAP_STACK, _>(|| applied.device.swap(change));
             applied.device.rows_of(change, &mut applied.rows);
+            applied.device.listened(change, &mut applied.mailboxes.came);
         }
+        applied.mailboxes.settle();
         applied
     }
 
     /// Makes it last. What was replaced is wiped.
-    fn keep(mut self) {
-        self.device.stored = true;
+    fn keep(mut self, head: Option<Head>) {
+        self.before = head;
+        self.shown = false;
         self.plan.clear();
     }
 }
@@ -220,186 +238,10 @@ impl<'d> Applied<'d> {
 impl Drop for Applied<'_> {
     fn drop(&mut self) {
         for change in self.plan.iter_mut().rev() {
-            self.device.swap(change);
+            scrubbed::<SWAP_STACK, _>(|| self.device.swap(change));
+        }
+        if !self.shown {
+            self.device.head = self.before;
         }
     }
-}
-
-impl Device {
-    /// Exchanges state with what a change holds, and keeps what is derived from it in step.
-    fn swap(&mut self, change: &mut Change) {
-        match change {
-            Change::Peer(peer, value) => swap_entry(&mut self.peers, *peer, value),
-            Change::Session(id, value) => {
-                self.derive_without(*id);
-                swap_entry(&mut self.sessions, *id, value);
-                self.derive_with(*id);
-            }
-            Change::Seal(id, step) => {
-                if let Some(held) = self.sessions.get_mut(id) {
-                    held.session.swap_seal(step);
-                }
-            }
-            Change::Open(id, step) => {
-                if let Some(held) = self.sessions.get_mut(id) {
-                    held.session.swap_open(step, &mut self.index.of(Holder::Session(*id)));
-                }
-            }
-            Change::Standing(id, standing) => {
-                if let Some(held) = self.sessions.get_mut(id) {
-                    mem::swap(&mut held.standing, standing);
-                }
-                self.derive_owing(*id);
-            }
-            Change::Certificate(certificate) => mem::swap(&mut self.certificate, certificate),
-            Change::PreKey(change) => self.prekeys.swap(change),
-            Change::Group(group, value) => swap_entry(&mut self.groups, *group, value),
-            Change::OwnChain(group, value) => swap_entry(&mut self.own_chains, *group, value),
-            Change::OwnStep(group, step) => {
-                if let Some(chain) = self.own_chains.get_mut(group) {
-                    chain.swap(step);
-                }
-            }
-            Change::Debts(group, debts) => swap_nonempty(&mut self.debts, *group, debts),
-            Change::Chain(id, value) => {
-                self.derive_without_chain(*id);
-                swap_entry(&mut self.chains, *id, value);
-                self.derive_with_chain(*id);
-            }
-            Change::ChainOpen(id, step) => {
-                if let Some(chain) = self.chains.get_mut(id) {
-                    chain.swap(step, &mut self.index.of(Holder::Chain(*id)));
-                }
-            }
-            Change::ChainReplaced(id, since) => {
-                if let Some(chain) = self.chains.get_mut(id) {
-                    mem::swap(&mut chain.replaced, since);
-                }
-            }
-            Change::Waiting(peer, waiting) => swap_nonempty(&mut self.waiting, *peer, waiting),
-        }
-    }
-
-    fn derive_without_chain(&mut self, id: ChainId) {
-        if let Some(chain) = self.chains.get(&id) {
-            chain.announce(&mut self.index.without(Holder::Chain(id)));
-            self.chains_of.remove(&(chain.group, chain.sender, id));
-        }
-    }
-
-    /// Puts a chain into everything that is derived from the chains.
-    pub(super) fn derive_with_chain(&mut self, id: ChainId) {
-        if let Some(chain) = self.chains.get(&id) {
-            chain.announce(&mut self.index.of(Holder::Chain(id)));
-            self.chains_of.insert((chain.group, chain.sender, id));
-        }
-    }
-
-    /// Takes a session out of everything that is derived from the sessions.
-    fn derive_without(&mut self, id: SessionId) {
-        if let Some(held) = self.sessions.get(&id) {
-            held.session.announce(&mut self.index.without(Holder::Session(id)));
-            self.by_peer.remove(&(held.session.peer_fingerprint(), id));
-            self.owing.remove(&id);
-        }
-    }
-
-    /// Puts a session into everything that is derived from the sessions.
-    pub(super) fn derive_with(&mut self, id: SessionId) {
-        if let Some(held) = self.sessions.get(&id) {
-            held.session.announce(&mut self.index.of(Holder::Session(id)));
-            self.by_peer.insert((held.session.peer_fingerprint(), id));
-        }
-        self.derive_owing(id);
-    }
-
-    fn derive_owing(&mut self, id: SessionId) {
-        if self.sessions.get(&id).is_some_and(|held| held.standing.owes_rank) {
-            self.owing.insert(id);
-        } else {
-            self.owing.remove(&id);
-        }
-    }
-
-    /// The records that a change touches, seen from before or after it.
-    fn rows_of(&self, change: &Change, rows: &mut BTreeSet<Row>) {
-        match change {
-            Change::Peer(peer, _) => {
-                rows.insert(Row::Peer(*peer));
-            }
-            Change::Session(id, _) => {
-                rows.insert(Row::Session(*id));
-                if let Some(held) = self.sessions.get(id) {
-                    rows.extend(held.session.skipped().blocks().map(|block| Row::Skipped(*id, block)));
-                }
-            }
-            Change::Seal(id, _) | Change::Standing(id, _) => {
-                rows.insert(Row::Session(*id));
-            }
-            Change::Open(id, step) => {
-                rows.insert(Row::Session(*id));
-                rows.extend(step.changed_blocks().map(|block| Row::Skipped(*id, block)));
-            }
-            Change::Group(group, _) => {
-                rows.insert(Row::Group(*group));
-            }
-            Change::OwnChain(group, _) | Change::OwnStep(group, _) => {
-                rows.insert(Row::OwnChain(*group));
-            }
-            Change::Debts(group, _) => {
-                rows.insert(Row::Debts(*group));
-            }
-            Change::Chain(id, _) => {
-                rows.insert(Row::Chain(*id));
-                if let Some(chain) = self.chains.get(id) {
-                    rows.extend(chain.skipped().blocks().map(|block| Row::ChainSkipped(*id, block)));
-                }
-            }
-            Change::ChainOpen(id, step) => {
-                rows.insert(Row::Chain(*id));
-                rows.extend(step.changed_blocks().map(|block| Row::ChainSkipped(*id, block)));
-            }
-            Change::ChainReplaced(id, _) => {
-                rows.insert(Row::Chain(*id));
-            }
-            Change::Waiting(peer, _) => {
-                rows.insert(Row::Waiting(*peer));
-            }
-            Change::Certificate(_) => {
-                rows.insert(Row::Certificate);
-            }
-            Change::PreKey(PreKeyChange::Signed(id, _)) => {
-                rows.insert(Row::Signed(*id));
-            }
-            Change::PreKey(PreKeyChange::OneTime(id, _)) => {
-                rows.insert(Row::OneTime(*id));
-            }
-            Change::PreKey(PreKeyChange::Introduction(id, entry)) => {
-                let blocks = [entry.as_ref(), self.prekeys.record().get(id)];
-                rows.extend(blocks.into_iter().flatten().map(|entry| Row::Introductions(entry.block)));
-            }
-        }
-    }
-}
-
-fn swap_entry<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: &mut Option<V>) {
-    let before = map.remove(&key);
-    if let Some(after) = value.take() {
-        map.insert(key, after);
-    }
-    *value = before;
-}
-
-/// The same where an empty value stands for none.
-fn swap_nonempty<K: Ord, V: Default + Emptiness>(map: &mut BTreeMap<K, V>, key: K, value: &mut V) {
-    let before = map.remove(&key).unwrap_or_default();
-    let after = mem::replace(value, before);
-    if !after.is_nothing() {
-        map.insert(key, after);
-    }
-}
-
-/// What can hold nothing.
-pub(super) trait Emptiness {
-    fn is_nothing(&self) -> bool;
 }

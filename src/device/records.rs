@@ -5,6 +5,8 @@
 use crate::certificate::Certificate;
 use crate::codec::{Reader, Write};
 use crate::crypto::kdf::MacKey;
+use crate::device::Policy;
+use crate::device::changes::{Changes, HEAD_KIND, Head, MailboxChanges, RecordKey};
 use crate::device::peer::Peer;
 use crate::device::{Device, Held, Standing};
 use crate::error::{DecodeError, StateError};
@@ -21,14 +23,14 @@ use crate::state::{self, Image, Length};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use core::fmt;
 
 /// The greatest kind of a record.
-const LAST_KIND: u8 = 14;
+pub(super) const LAST_KIND: u8 = 15;
 
 /// One record's name inside the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Row {
+    Head,
     Identity,
     Signed(u32),
     OneTime(u32),
@@ -43,11 +45,13 @@ pub(super) enum Row {
     ChainSkipped(ChainId, u64),
     Waiting(Fingerprint),
     Certificate,
+    Recent(u8),
 }
 
 impl Row {
     const fn kind(self) -> u8 {
         match self {
+            Self::Head => HEAD_KIND,
             Self::Identity => 1,
             Self::Signed(_) => 2,
             Self::OneTime(_) => 3,
@@ -61,7 +65,8 @@ impl Row {
             Self::Chain(_) => 11,
             Self::ChainSkipped(..) => 12,
             Self::Waiting(_) => 13,
-            Self::Certificate => LAST_KIND,
+            Self::Certificate => 14,
+            Self::Recent(_) => LAST_KIND,
         }
     }
 
@@ -69,7 +74,7 @@ impl Row {
     fn id(self) -> Vec<u8> {
         let mut id = Vec::new();
         match self {
-            Self::Identity | Self::Certificate => {}
+            Self::Head | Self::Identity | Self::Certificate => {}
             Self::Signed(prekey) | Self::OneTime(prekey) => id.u32(prekey),
             Self::Introductions(block) => {
                 id.u32(block.signed_id);
@@ -82,6 +87,7 @@ impl Row {
                 id.bytes(&chain.0);
                 id.u64(block);
             }
+            Self::Recent(place) => id.u8(place),
             Self::Session(session) => id.bytes(session.as_bytes()),
             Self::Skipped(session, block) => {
                 id.bytes(session.as_bytes());
@@ -91,84 +97,17 @@ impl Row {
         id
     }
 
-    fn key(self, record_key: &MacKey) -> RecordKey {
+    pub(super) fn key(self, record_key: &MacKey) -> RecordKey {
+        if self == Self::Head {
+            return RecordKey::HEAD;
+        }
         let mac = record_key.mac16(&[Label::RecordKey.bytes(), &[self.kind()], &self.id()]);
-        let mut key = [self.kind(); RecordKey::LEN];
-        for (to, from) in key.iter_mut().skip(1).zip(mac) {
-            *to = from;
-        }
-        RecordKey(key)
-    }
-}
-
-/// The key of a record in the embedder's store: stable, of fixed length, opaque. It tells the record's kind and nothing
-/// of whom the record is about.
-///
-/// ```text
-/// kind(1) || HMAC-SHA-256(the device's record secret, label || kind || id)[0..16]
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RecordKey([u8; Self::LEN]);
-
-impl RecordKey {
-    /// Length in bytes.
-    pub const LEN: usize = 17;
-
-    /// A key as it was stored.
-    pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
-        Self(bytes)
-    }
-
-    /// The bytes to store under.
-    pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
-        &self.0
-    }
-}
-
-/// One record to write or to delete.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Record<'a> {
-    /// Store these bytes under this key, in place of what is there. They hold secrets.
-    Put(RecordKey, &'a [u8]),
-    /// Delete what is stored under this key, if anything is.
-    Delete(RecordKey),
-}
-
-impl fmt::Debug for Record<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Put(key, bytes) => write!(f, "Put({key:?}, {} bytes)", bytes.len()),
-            Self::Delete(key) => write!(f, "Delete({key:?})"),
-        }
-    }
-}
-
-/// The records that an operation changes, to be stored in one transaction: all of them or none.
-#[derive(Debug)]
-pub struct Changes(Vec<(RecordKey, Option<Image>)>);
-
-impl Changes {
-    /// The records, each once, in the order of their kinds.
-    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
-        self.0.iter().map(|(key, image)| match image {
-            Some(image) => Record::Put(*key, image.expose()),
-            None => Record::Delete(*key),
-        })
-    }
-
-    /// How many records.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether nothing is to be stored.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        RecordKey::new(self.kind(), &mac)
     }
 }
 
 impl Device {
-    /// Every record of the device, as for a first export or a copy to another store.
+    /// Every record of the device, for an empty store: a copy, or the first records under another key.
     pub fn records(&self) -> Changes {
         let mut rows = BTreeSet::from([Row::Identity]);
         rows.extend(self.prekeys.signed_ids().map(Row::Signed));
@@ -188,11 +127,16 @@ impl Device {
             rows.extend(chain.skipped().blocks().map(|block| Row::ChainSkipped(*id, block)));
         }
         rows.extend(self.waiting.keys().copied().map(Row::Waiting));
-        self.changes(&rows)
+        rows.extend(self.recent.places().map(Row::Recent));
+        rows.insert(Row::Head);
+        let rows = rows.iter().map(|row| (row.key(&self.record_key), self.encode(*row))).collect();
+        Changes::whole(rows, self.head)
     }
 
-    pub(super) fn changes(&self, rows: &BTreeSet<Row>) -> Changes {
-        Changes(rows.iter().map(|row| (row.key(&self.record_key), self.encode(*row))).collect())
+    /// The records of these rows, to be stored after `follows`. What is stored then has another head, unless nothing changes.
+    pub(super) fn changes(&self, rows: &BTreeSet<Row>, follows: Option<Head>, mailboxes: MailboxChanges) -> Changes {
+        let rows = rows.iter().map(|row| (row.key(&self.record_key), self.encode(*row))).collect();
+        Changes::new(rows, follows, mailboxes)
     }
 
     /// The record of a row, if there is one now.
@@ -209,6 +153,7 @@ impl Device {
         out.u8(state::VERSION);
         out.u8(row.kind());
         match row {
+            Row::Head => self.head.unwrap_or_default().write(out),
             Row::Identity => {
                 out.bytes(self.identity.to_state().expose());
                 out.bytes(self.record_secret.expose());
@@ -243,6 +188,7 @@ impl Device {
                 out.bytes(&id.0);
                 write_skipped(self.chains.get(&id)?.skipped(), block, out)?;
             }
+            Row::Recent(place) => self.recent.write_block(place, out)?,
             Row::Waiting(peer) => {
                 out.bytes(peer.as_bytes());
                 self.waiting.get(&peer)?.write(out);
@@ -251,28 +197,29 @@ impl Device {
         Some(())
     }
 
-    /// Restores a device from all its records, in any order, with the default [`Policy`](crate::device::Policy).
+    /// Restores a device from all its records, in any order, under a policy, which is not stored: a device that demands
+    /// certificates is not restored as one that does not. Read all records in one transaction: rows of two moments can make the
+    /// device seal at a position that was used.
     ///
     /// # Errors
     /// [`StateError`]: a damaged record, a record under a wrong key, or records that don't belong together. Nothing is
     /// repaired silently.
-    pub fn restore<B: AsRef<[u8]>>(records: impl IntoIterator<Item = (RecordKey, B)>) -> Result<Self, StateError> {
+    pub fn restore<B: AsRef<[u8]>>(
+        records: impl IntoIterator<Item = (RecordKey, B)>,
+        policy: Policy,
+    ) -> Result<Self, StateError> {
         let records: Vec<(RecordKey, B)> = records.into_iter().collect();
-        let of_kind = |kind: u8| {
-            records
-                .iter()
-                .filter(move |(key, _)| key.0.first() == Some(&kind))
-                .map(|(key, bytes)| (key, bytes.as_ref()))
-        };
-        let mut identities = of_kind(Row::Identity.kind());
-        let (Some((key, bytes)), None) = (identities.next(), identities.next()) else {
+        let of_kind = |kind: u8| of_kind(&records, kind);
+        let mut device = Self::read_first(&records, policy)?;
+        let mut heads = of_kind(HEAD_KIND);
+        let (Some((key, bytes)), None) = (heads.next(), heads.next()) else {
             return Err(StateError::Inconsistent);
         };
-        let mut device = Self::read_identity(bytes)?;
-        check_key(*key, Row::Identity, &device.record_key)?;
+        check_key(*key, Row::Head, &device.record_key)?;
+        device.head = Some(Head::decode(bytes)?);
 
         // In the order in which they build on each other.
-        let mut read = 1_usize;
+        let mut read = 2_usize;
         for kind in 2..=LAST_KIND {
             for (key, bytes) in of_kind(kind) {
                 let row = device.read(kind, bytes)?;
@@ -287,16 +234,28 @@ impl Device {
         Ok(device)
     }
 
+    /// The empty device of the one record that holds an identity.
+    pub(super) fn read_first<B: AsRef<[u8]>>(records: &[(RecordKey, B)], policy: Policy) -> Result<Self, StateError> {
+        let mut identities = of_kind(records, Row::Identity.kind());
+        let (Some((key, bytes)), None) = (identities.next(), identities.next()) else {
+            return Err(StateError::Inconsistent);
+        };
+        let mut device = Self::read_identity(bytes)?;
+        device.policy = policy;
+        check_key(*key, Row::Identity, &device.record_key)?;
+        Ok(device)
+    }
+
     fn read_identity(bytes: &[u8]) -> Result<Self, StateError> {
         let (identity, secret) = Reader::whole(bytes, |reader| {
             start(reader, Row::Identity.kind())?;
             Ok((reader.slice(65)?, reader.array::<32>()?))
         })?;
-        Ok(Self::empty(IdentityKeyPair::from_state(identity)?, Secret::new(secret), true))
+        Ok(Self::empty(IdentityKeyPair::from_state(identity)?, Secret::new(secret)))
     }
 
     /// Reads one record into the device and says which one it is.
-    fn read(&mut self, kind: u8, bytes: &[u8]) -> Result<Row, StateError> {
+    pub(super) fn read(&mut self, kind: u8, bytes: &[u8]) -> Result<Row, StateError> {
         let mut reader = Reader::new(bytes);
         start(&mut reader, kind)?;
         let row = match kind {
@@ -324,7 +283,8 @@ impl Device {
                 }
                 Row::Session(id)
             }
-            LAST_KIND => {
+            LAST_KIND => Row::Recent(self.recent.read_block(&mut reader)?),
+            14 => {
                 let certificate = Certificate::read(&mut reader)?;
                 if !certificate.is_of(self.identity.public()) || self.certificate.is_some() {
                     return Err(StateError::Inconsistent);
@@ -346,15 +306,15 @@ impl Device {
     }
 
     /// Checks what binds records to each other, and builds what is derived from them.
-    fn finish_restore(&mut self) -> Result<(), StateError> {
+    pub(super) fn finish_restore(&mut self) -> Result<(), StateError> {
         self.finish_groups()?;
+        self.recent.finish_restore()?;
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         let own = self.fingerprint();
         for id in ids {
             let held = self.sessions.get_mut(&id).ok_or(StateError::Inconsistent)?;
             held.session.finish_restore(own)?;
-            let peer = self.peers.get(&held.session.peer_fingerprint()).ok_or(StateError::Inconsistent)?;
-            if peer.blocked {
+            if !self.peers.contains_key(&held.session.peer_fingerprint()) {
                 return Err(StateError::Inconsistent);
             }
             self.derive_with(id);
@@ -366,8 +326,8 @@ impl Device {
             return Err(StateError::Inconsistent);
         }
         for peer in self.peers.keys() {
+            // One at most is sent on; the others only receive, and only they can owe a rank.
             let best = self.best_session(*peer).map(|(id, _)| id);
-            // The best session is sent on; the others fade, and only they can owe an answer.
             let standings = self.sessions_with(*peer).all(|(id, held)| {
                 let is_best = best == Some(id);
                 held.standing.fading_since.is_none() == is_best && !(is_best && held.standing.owes_rank)
@@ -380,7 +340,15 @@ impl Device {
     }
 }
 
-fn start(reader: &mut Reader<'_>, kind: u8) -> Result<(), DecodeError> {
+/// The records of a kind.
+pub(super) fn of_kind<B: AsRef<[u8]>>(
+    records: &[(RecordKey, B)],
+    kind: u8,
+) -> impl Iterator<Item = (&RecordKey, &[u8])> {
+    records.iter().filter(move |(key, _)| key.kind() == kind).map(|(key, bytes)| (key, bytes.as_ref()))
+}
+
+pub(super) fn start(reader: &mut Reader<'_>, kind: u8) -> Result<(), DecodeError> {
     state::version(reader)?;
     if reader.u8()? == kind { Ok(()) } else { Err(DecodeError::Invalid) }
 }
@@ -395,7 +363,7 @@ fn write_skipped(skipped: &SkippedKeys, block: u64, out: &mut impl Write) -> Opt
     Some(())
 }
 
-fn check_key(key: RecordKey, row: Row, record_key: &MacKey) -> Result<(), StateError> {
+pub(super) fn check_key(key: RecordKey, row: Row, record_key: &MacKey) -> Result<(), StateError> {
     if key == row.key(record_key) { Ok(()) } else { Err(StateError::Key) }
 }
 

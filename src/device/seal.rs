@@ -1,17 +1,19 @@
 //! Sealing for a peer: on the session of the greatest rank, or with an introduction.
 
-use crate::device::event::{Owed, OwedId};
+use crate::device::notice::{Owed, OwedId};
 use crate::device::peer::Peer;
-use crate::device::pending::{Change, Pending};
+use crate::device::pending::Pending;
+use crate::device::plan::Change;
 use crate::device::{Device, Held, Standing};
 use crate::error::{PreKeyError, SealError};
-use crate::keys::{Fingerprint, UnixTime};
+use crate::keys::{Fingerprint, MailboxAddress, SessionId, UnixTime};
 use crate::limits::MAX_FADING;
 use crate::message::Outbound;
 use crate::prekey::VerifiedPreKeyBundle;
 use crate::session::{Control, Rank, Session};
 use crate::wire::bundle::PreKeyBundle;
 use crate::wire::control::encode_receipt;
+use crate::wire::envelope::Envelope;
 use crate::wire::payload::PayloadKind;
 use crate::wire::sealed::Tag;
 use alloc::boxed::Box;
@@ -19,8 +21,9 @@ use alloc::vec::Vec;
 use rand_core::CryptoRng;
 
 impl Device {
-    /// Seals a message for a peer; the result is the envelope. The first ones are introductions, made with the bundle
-    /// that the peer was added with.
+    /// Seals a message for a peer; the result is the envelope, and where it goes. The first ones are introductions, made with
+    /// the bundle that the peer was added with; so is one for which a renewal is due, with another bundle
+    /// ([`Self::bundles_wanted`]). A bundle serves for one session.
     ///
     /// Draws 64 bytes for an introduction, then 32 bytes when the message begins a chain, then 12 for its nonce.
     ///
@@ -32,7 +35,7 @@ impl Device {
         content: &[u8],
         now: UnixTime,
         rng: &mut R,
-    ) -> Result<Pending<'_, Vec<u8>>, SealError> {
+    ) -> Result<Pending<'_, Sealed>, SealError> {
         let message = Outbound { kind: PayloadKind::Application, content };
         let (plan, envelope) = self.plan_seal(peer, message, now, rng)?;
         Ok(Pending::new(self, plan, envelope))
@@ -51,7 +54,7 @@ impl Device {
         tags: &[Tag],
         now: UnixTime,
         rng: &mut R,
-    ) -> Result<Pending<'_, Vec<u8>>, SealError> {
+    ) -> Result<Pending<'_, Sealed>, SealError> {
         let content = encode_receipt(tags).ok_or(SealError::TooLong)?;
         let message = Outbound { kind: PayloadKind::Receipt, content: &content };
         let (plan, envelope) = self.plan_seal(peer, message, now, rng)?;
@@ -85,20 +88,53 @@ impl Device {
         Ok(Pending::new(self, plan, ()))
     }
 
-    /// The controls that this device owes: ranks, and its certificate. Seal them when the network is there.
+    /// The peers of whom a bundle is wanted ([`Self::add_peer`]): what goes on their session may open nothing, or there is none
+    /// any more, and no bundle is here to introduce this device anew with.
+    pub fn bundles_wanted(&self, now: UnixTime) -> impl Iterator<Item = Fingerprint> {
+        let wanted = move |name: Fingerprint, peer: &Peer| {
+            let ended = || self.sessions_with(name).next().is_some() && self.best_session(name).is_none();
+            !peer.blocked
+                && !self.is_stranger(name, peer)
+                && !peer.can_be_introduced_to(now)
+                && (self.renewal_due_at(name, peer, now) || ended())
+        };
+        self.peers.iter().filter(move |(name, peer)| wanted(**name, peer)).map(|(name, _)| *name)
+    }
+
+    /// The controls that this device owes: ranks, its certificate, answers to many messages without one, and introductions to
+    /// peers for whom a renewal is due and a bundle is here. Seal them when the network is there; an answer a random while
+    /// later.
     pub fn owed(&self, now: UnixTime) -> impl Iterator<Item = (OwedId, Fingerprint)> {
         let ranks = self.owing.iter().filter_map(|id| {
-            let peer = self.sessions.get(id)?.session.peer_fingerprint();
-            self.rank_to_tell(peer).map(|_| (OwedId(Owed::Rank(*id)), peer))
+            let held = self.sessions.get(id)?;
+            let peer = held.session.peer_fingerprint();
+            let known = self.peers.get(&peer).filter(|known| !known.blocked)?;
+            if self.is_stranger(peer, known) {
+                return None;
+            }
+            let tells = || self.rank_to_tell(peer).is_some_and(|rank| rank > held.session.rank());
+            let rank = held.standing.owes_rank && tells();
+            let answer = self.owes_answer(*id, held);
+            let owed = if rank { Owed::Rank(*id) } else { Owed::Answer(*id) };
+            (rank || answer).then_some((OwedId(owed), peer))
         });
         let certificates = self.peers.iter().filter(move |(name, peer)| {
             self.owes_certificate(peer, now)
                 && self.best_session(**name).is_some_and(|(_, held)| held.session.is_answered())
         });
-        ranks.chain(certificates.map(|(name, _)| (OwedId(Owed::Certificate(*name)), *name)))
+        let certificates = certificates.map(|(name, _)| (OwedId(Owed::Certificate(*name)), *name));
+        let renewals = self.peers.iter().filter(move |(name, peer)| self.owes_renewal(**name, peer, now));
+        let renewals = renewals.map(|(name, _)| (OwedId(Owed::Renewal(*name)), *name));
+        ranks.chain(certificates).chain(renewals)
     }
 
-    /// Seals a control that is owed, on the session that it belongs to. Draws as [`Self::seal`] does.
+    /// Whether an introduction is owed to a peer: nothing else tells it that its session with this device opens nothing.
+    fn owes_renewal(&self, name: Fingerprint, peer: &Peer, now: UnixTime) -> bool {
+        let due = || self.renewal_due_at(name, peer, now) && !self.is_stranger(name, peer);
+        !peer.blocked && peer.can_be_introduced_to(now) && due()
+    }
+
+    /// Seals a control that is owed, on the session that it belongs to, or with an introduction. Draws as [`Self::seal`] does.
     ///
     /// # Errors
     /// [`SealError::NothingOwed`] or [`SealError::ChainExhausted`]; nothing has changed.
@@ -107,12 +143,26 @@ impl Device {
         id: OwedId,
         now: UnixTime,
         rng: &mut R,
-    ) -> Result<Pending<'_, Vec<u8>>, SealError> {
+    ) -> Result<Pending<'_, Sealed>, SealError> {
         let nothing = SealError::NothingOwed;
         let (session, control, change) = match id.0 {
+            Owed::Renewal(name) => {
+                self.peers.get(&name).filter(|peer| self.owes_renewal(name, peer, now)).ok_or(nothing)?;
+                let content = Control::Heard.encode();
+                let message = Outbound { kind: PayloadKind::Control, content: &content };
+                let (plan, envelope) = self.plan_seal(name, message, now, rng)?;
+                return Ok(Pending::new(self, plan, envelope));
+            }
+            Owed::Answer(id) => {
+                let held = self.sessions.get(&id).filter(|held| self.owes_answer(id, held)).ok_or(nothing)?;
+                self.peers.get(&held.session.peer_fingerprint()).filter(|peer| !peer.blocked).ok_or(nothing)?;
+                (id, Control::Heard, Change::Standing(id, held.standing))
+            }
             Owed::Rank(id) => {
                 let held = self.sessions.get(&id).filter(|held| held.standing.owes_rank).ok_or(nothing)?;
-                let rank = self.rank_to_tell(held.session.peer_fingerprint()).ok_or(nothing)?;
+                let peer = held.session.peer_fingerprint();
+                self.peers.get(&peer).filter(|known| !self.is_stranger(peer, known)).ok_or(nothing)?;
+                let rank = self.rank_to_tell(peer).filter(|rank| *rank > held.session.rank()).ok_or(nothing)?;
                 let standing = Standing { owes_rank: false, ..held.standing };
                 (id, Control::Outranked(rank), Change::Standing(id, standing))
             }
@@ -122,22 +172,41 @@ impl Device {
                 let (id, held) = self.best_session(name).ok_or(nothing)?;
                 let certificate = self.good_certificate(now).filter(|_| held.session.is_answered()).ok_or(nothing)?;
                 peer.told = Some(certificate.id());
-                (*id, Control::Certificate(Box::new(*certificate)), Change::Peer(name, Some(peer)))
+                (*id, Control::Certificate(Box::new(certificate.encode_in_place())), Change::Peer(name, Some(peer)))
             }
         };
         let content = control.encode();
         let message = Outbound { kind: PayloadKind::Control, content: &content };
         let held = self.sessions.get(&session).ok_or(nothing)?;
         let sealed = held.session.plan_seal(message, self.policy.padding, rng)?;
+        let envelope = Sealed::new(sealed.envelope, held.session.mailbox());
         let plan = Vec::from([Change::Seal(session, sealed.step), change]);
-        Ok(Pending::new(self, plan, sealed.envelope))
+        Ok(Pending::new(self, plan, envelope))
     }
 
-    /// The rank that a peer who sends on another session may have lost. `None` while this device's own introduction is
+    /// Whether an answer is owed on a session.
+    fn owes_answer(&self, id: SessionId, held: &Held) -> bool {
+        let best = self.best_session(held.session.peer_fingerprint());
+        held.session.owes_answer() && best.is_some_and(|(best, _)| *best == id)
+    }
+
+    /// What tells a peer that its sessions with this device are dropped, sealed on the best one that it holds.
+    pub(super) fn farewell<R: CryptoRng + ?Sized>(&self, peer: Fingerprint, rng: &mut R) -> Option<Sealed> {
+        let known = self.peers.get(&peer).filter(|known| !known.blocked && !self.is_stranger(peer, known))?;
+        let held = self.best_answered(known.fingerprint()).and_then(|id| self.sessions.get(&id))?;
+        let content = Control::Ended.encode();
+        let message = Outbound { kind: PayloadKind::Control, content: &content };
+        let sealed = held.session.plan_seal(message, self.policy.padding, rng).ok()?;
+        Some(Sealed::new(sealed.envelope, held.session.mailbox()))
+    }
+
+    /// The rank that a peer who sends on another session may have lost; if it has dropped all of them, the greatest. `None` while this device's own introduction is
     /// unanswered: that tells the peer by itself, and if both told each other so, both would renew without end.
     pub(super) fn rank_to_tell(&self, peer: Fingerprint) -> Option<Rank> {
-        let session = &self.best_session(peer)?.1.session;
-        session.is_answered().then_some(session.rank())
+        match self.best_session(peer) {
+            Some((_, held)) => held.session.is_answered().then(|| held.session.rank()),
+            None => self.best_rank(peer),
+        }
     }
 
     fn peer_to_seal(&self, peer: Fingerprint) -> Result<&Peer, SealError> {
@@ -158,10 +227,17 @@ impl Device {
         content: &[u8],
         now: UnixTime,
         rng: &mut R,
-    ) -> Result<Pending<'_, Vec<u8>>, SealError> {
+    ) -> Result<Pending<'_, Sealed>, SealError> {
         let kind = PayloadKind::from_byte(kind).unwrap_or(PayloadKind::Control);
         let (plan, envelope) = self.plan_seal(peer, Outbound { kind, content }, now, rng)?;
         Ok(Pending::new(self, plan, envelope))
+    }
+
+    /// A copy of the session that is sent on, for test vectors.
+    #[cfg(feature = "vectors")]
+    pub(crate) fn session_copy(&self, peer: Fingerprint) -> Option<Session> {
+        let (_, held) = self.best_session(peer)?;
+        Session::from_state(held.session.to_state().expose(), self.fingerprint()).ok()
     }
 
     /// Whether anything can be sealed for a peer.
@@ -179,33 +255,48 @@ impl Device {
         message: Outbound<'_>,
         now: UnixTime,
         rng: &mut R,
-    ) -> Result<(Vec<Change>, Vec<u8>), SealError> {
+    ) -> Result<(Vec<Change>, Sealed), SealError> {
         let known = self.peer_to_seal(peer)?;
         let padding = self.policy.padding;
         padding.sealed_len(message.content.len()).ok_or(SealError::TooLong)?;
         // What people write; not what a group or a device asks for.
-        let by_people = matches!(message.kind, PayloadKind::Application | PayloadKind::Attachment);
+        let by_people = message.kind.is_by_people();
+        let accepts = by_people && known.stranger.is_some();
+        let accepted = || {
+            let mut known = known.clone();
+            if accepts {
+                known.accept();
+            }
+            known
+        };
+        let mut again = false;
         if let Some((id, held)) = self.best_session(peer) {
             let shows_now = by_people && known.added && !known.shown;
             // An introduction without the certificate may have been refused for that, and with it all that follows.
-            let again = by_people
+            let shows_anew = by_people
                 && (known.shown || shows_now)
                 && known.told.is_none()
                 && self.good_certificate(now).is_some()
-                && !held.session.is_answered()
-                && known.bundle().is_some_and(|bundle| bundle.at(now).is_some());
-            if !again {
+                && !held.session.is_answered();
+            let renews = self.renewal_due_at(peer, known, now) && known.can_be_introduced_to(now);
+            again = shows_anew && known.can_be_introduced_again(now);
+            if !renews && !again {
                 let sealed = held.session.plan_seal(message, padding, rng)?;
                 let mut plan = Vec::from([Change::Seal(*id, sealed.step)]);
-                if shows_now {
-                    let mut known = known.clone();
-                    known.shown = true;
+                if shows_now || accepts {
+                    let mut known = accepted();
+                    known.shown |= shows_now;
                     plan.push(Change::Peer(peer, Some(Box::new(known))));
                 }
-                return Ok((plan, sealed.envelope));
+                return Ok((plan, Sealed::new(sealed.envelope, held.session.mailbox())));
             }
         }
-        let (mut session, peer_change) = self.introduce(known.clone(), by_people, now, rng)?;
+        let renews = self.sessions_with(peer).next().is_some();
+        let mut known = accepted();
+        if again {
+            known.reuse_bundle();
+        }
+        let (mut session, peer_change) = self.introduce(known, by_people, now, rng)?;
         let mut sealed = session.plan_seal(message, padding, rng)?;
         session.swap_seal(&mut sealed.step);
         let mut plan = self.plan_join(session, now).changes;
@@ -214,7 +305,7 @@ impl Device {
         if self.best_session(peer).is_some() {
             self.owe_chains(peer, &mut plan);
         }
-        Ok((plan, sealed.envelope))
+        Ok((plan, Sealed { renews, ..Sealed::new(sealed.envelope, None) }))
     }
 
     /// Makes a session with the bundle kept for a peer, above every rank known.
@@ -231,8 +322,14 @@ impl Device {
         let above = known.map_or(0, |rank| rank.created_at.saturating_add(1));
         let show = peer.shown || (peer.added && by_people);
         let certificate = self.good_certificate(now).filter(|_| show);
-        let session = Session::initiate(&self.identity, certificate, &bundle, now.0.max(above), rng)?;
+        // One that the peer is known to hold.
+        let best = self.best_session(fingerprint).filter(|(_, held)| held.session.is_answered()).map(|(id, _)| *id);
+        let before = best.or_else(|| self.best_answered(fingerprint)).and_then(|id| self.sessions.get(&id));
+        let greatest = || self.sessions_with(fingerprint).max_by_key(|(_, held)| held.session.rank());
+        let before = before.map(|held| &**held).or_else(|| greatest().map(|(_, held)| held)).map(|held| &held.session);
+        let session = Session::initiate_after(before, &self.identity, certificate, &bundle, now.0.max(above), rng)?;
         peer.use_bundle();
+        peer.renew = false;
         // Without one, it is owed as soon as there is one.
         peer.shown = show;
         if let Some(certificate) = certificate {
@@ -248,9 +345,10 @@ impl Device {
         let peer = session.peer_fingerprint();
         let best = self.best_session(peer);
         let is_best = best.is_none_or(|(_, held)| held.session.rank() < session.rank());
-        let beside = best
-            .filter(|(_, held)| held.session.status().confirmed)
-            .map(|_| if is_best { Beside::Displaced } else { Beside::Outranked });
+        let beside = best.map(|(_, held)| {
+            let confirmed = held.session.status().confirmed;
+            if is_best { Beside::Displaced { confirmed } } else { Beside::Outranked { confirmed } }
+        });
         let mut changes = Vec::new();
         if is_best && let Some((id, held)) = best {
             let standing = Standing { fading_since: Some(now), ..held.standing };
@@ -282,15 +380,37 @@ pub(super) struct Joining {
     pub(super) changes: Vec<Change>,
     /// Whether its initiator is to be told the rank it has to exceed.
     pub(super) owes_rank: bool,
-    /// Whether there is a confirmed session, and which is the better one.
+    /// Whether there is another session that is sent on, and which is the better one.
     pub(super) beside: Option<Beside>,
 }
 
-/// How a session that joins stands to a confirmed one.
+/// How a session that joins stands to the one that was sent on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Beside {
     /// It takes its place.
-    Displaced,
+    Displaced { confirmed: bool },
     /// It does not.
-    Outranked,
+    Outranked { confirmed: bool },
+}
+
+/// An envelope that was sealed for one peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sealed {
+    /// What the relay carries.
+    pub envelope: Vec<u8>,
+    /// Where it can be left, on relays that have mailboxes; `None`: where the peer has published that introductions go.
+    pub mailbox: Option<MailboxAddress>,
+    /// Its name, which receipts give.
+    pub tag: Tag,
+    /// Whether it begins a session in place of one that may have opened nothing: what was sealed before, and no receipt has
+    /// named, may be lost. Send it again.
+    pub renews: bool,
+}
+
+impl Sealed {
+    fn new(envelope: Vec<u8>, mailbox: Option<MailboxAddress>) -> Self {
+        let tag = Envelope::parse(&envelope).map_or(Tag([0; Tag::LEN]), |envelope| envelope.tag());
+        Self { envelope, mailbox, tag, renews: false }
+    }
 }

@@ -12,9 +12,11 @@ use crate::codec::Reader;
 use crate::device::Device;
 use crate::device::Record;
 use crate::device::debts::{Debt, Debts, Early, Waiting};
-use crate::device::event::{Event, GroupEvent, Notice};
+use crate::device::event::{Event, GroupEvent};
 use crate::device::group_open::Plan;
-use crate::device::pending::{Change, Pending};
+use crate::device::notice::Notice;
+use crate::device::pending::Pending;
+use crate::device::plan::Change;
 use crate::error::{GroupError, StateError};
 use crate::group::{ChainId, Group, GroupId, GroupPolicy, MemberChain, OwnChain, Received, Role, RosterChange};
 use crate::identity::IdentityKeyPair;
@@ -130,7 +132,7 @@ fn restored(device: &Device) -> Result<Device, StateError> {
         Record::Put(key, bytes) => Some((key, bytes.to_vec())),
         Record::Delete(_) => None,
     });
-    Device::restore(rows.collect::<Vec<_>>())
+    Device::restore(rows.collect::<Vec<_>>(), crate::device::Policy::default())
 }
 
 fn announced(scene: &mut Scene, from: Fingerprint, group: GroupId, epoch: u64, hash: [u8; 32]) -> Vec<u8> {

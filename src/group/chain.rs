@@ -16,7 +16,7 @@ use crate::limits::MAX_CHAIN_LEN;
 use crate::message::{Outbound, Sealing};
 use crate::padding::Padding;
 use crate::ratchet::{ChainKeys, kdf_ck};
-use crate::secret::{Guarded, Secret};
+use crate::secret::{Guarded, Secret, guarded};
 use crate::wire::roster::{Announcement, GroupId, GroupPolicy};
 use crate::wire::sealed::{GroupHeader, Tag};
 use alloc::boxed::Box;
@@ -102,7 +102,7 @@ impl OwnChain {
         let sign = SignPrivate::generate(rng);
         let context = chain_context(&group, &own);
         let (verify, keys) = (sign.public(), ChainKeys::derive(secret.expose(), &context));
-        let mailbox = keys.mailbox(&context);
+        let mailbox = keys.mailbox();
         Self { group, own, epoch, transcript, sign, verify, context, keys, mailbox, chain_key, n: 0, began: now }
     }
 
@@ -146,11 +146,7 @@ impl OwnChain {
         padding: Padding,
         rng: &mut R,
     ) -> Result<(Box<OwnStep>, Vec<u8>), SealError> {
-        scrubbed::<STEP_STACK, _>(|| {
-            let (step, envelope) =
-                self.plan(self.keys.tag_within(self.n), (epoch, transcript), message, padding, rng)?;
-            Ok((Box::new(step), envelope))
-        })
+        scrubbed::<STEP_STACK, _>(|| self.plan(self.keys.tag(self.n), (epoch, transcript), message, padding, rng))
     }
 
     fn plan<R: CryptoRng + ?Sized>(
@@ -160,39 +156,42 @@ impl OwnChain {
         message: Outbound<'_>,
         padding: Padding,
         rng: &mut R,
-    ) -> Result<(OwnStep, Vec<u8>), SealError> {
+    ) -> Result<(Box<OwnStep>, Vec<u8>), SealError> {
         let Outbound { kind, content } = message;
         let sealed_len = padding.sealed_len(content.len()).ok_or(SealError::TooLong)?;
         if self.n >= MAX_CHAIN_LEN {
             return Err(SealError::ChainExhausted);
         }
-        let mut nonce = [0; NONCE_LEN];
-        rng.fill_bytes(&mut nonce);
-        let step = kdf_ck(self.chain_key.expose());
-        let header = GroupHeader { epoch, n: self.n, nonce }.encode();
+        let mut randomness = [0; NONCE_LEN];
+        rng.fill_bytes(&mut randomness);
+        let mut step = Box::new(OwnStep { chain_key: guarded(), n: self.n.saturating_add(1) });
+        let mut message_key = guarded();
+        kdf_ck(self.chain_key.expose(), &mut step.chain_key, &mut message_key);
         let context = message_context(&self.group, epoch, transcript, &self.own, &self.verify);
+        let mut sealing = Sealing {
+            message_key: &message_key,
+            header_key: self.keys.header_key(),
+            body_context: &context,
+            header_context: &self.context,
+            tag,
+            header: GroupHeader { epoch, n: self.n, nonce: [0; NONCE_LEN] }.encode(),
+            randomness: None,
+            prefix: None,
+        };
 
         let no_fragments = 0_u8;
         let mut start = Vec::with_capacity(5);
         start.u8(kind.byte());
         start.count(content.len());
         let payload: [&[u8]; 3] = [&start, content, &[no_fragments]];
+        // Before the signature, which covers it.
+        let nonce = sealing.nonce(&randomness, sealed_len, &payload);
+        sealing.header = GroupHeader { epoch, n: self.n, nonce }.encode();
         let mut tail = Vec::with_capacity(1 + sign::SIGNATURE_LEN);
         tail.u8(no_fragments);
-        tail.bytes(&self.sign.sign(&signed_message(&context, &tag, &header, &payload)));
-
-        let sealing = Sealing {
-            message_key: &step.message_key,
-            header_key: self.keys.header_key(),
-            body_context: &context,
-            header_context: &self.context,
-            tag,
-            header,
-            nonce,
-            prefix: None,
-        };
+        tail.bytes(&self.sign.sign(&signed_message(&context, &tag, &sealing.header, &payload)));
         let envelope = sealing.envelope(Vec::new(), sealed_len, kind, content, &&tail[..]).ok_or(SealError::TooLong)?;
-        Ok((OwnStep { chain_key: step.chain_key, n: self.n.saturating_add(1) }, envelope))
+        Ok((step, envelope))
     }
 
     /// Exchanges the state with what a plan holds.
@@ -227,7 +226,7 @@ impl OwnChain {
         let n = position(reader)?;
         let sign = SignPrivate::from_bytes(reader.array()?);
         let (verify, began) = (sign.public(), UnixTime(reader.u64()?));
-        let mailbox = keys.mailbox(&context);
+        let mailbox = keys.mailbox();
         Ok(Self { group, own, epoch, transcript, sign, verify, context, keys, mailbox, chain_key, n, began })
     }
 

@@ -4,6 +4,7 @@
 //! of an epoch. Nothing is kept before the signature was found good: any member has a chain's symmetric keys.
 
 use crate::codec::{Reader, Write};
+use crate::crypto::aead::AEAD_STACK;
 use crate::crypto::sign::SignPublic;
 use crate::crypto::{STEP_STACK, scrubbed};
 use crate::error::{DecodeError, OpenError};
@@ -14,7 +15,7 @@ use crate::message::Opening;
 use crate::ratchet::{
     ChainKeys, Place, ReceiveError, Skip, SkippedDelta, SkippedKeys, TagSink, TagSource, TagWindow, check_jump, kdf_ck,
 };
-use crate::secret::{Guarded, GuardedVec, Secret};
+use crate::secret::{Guarded, GuardedVec, Secret, guarded};
 use crate::wire::payload::{CONTENT_OFFSET, GroupPayload, PayloadKind};
 use crate::wire::roster::{Announcement, GroupId};
 use crate::wire::sealed::{GroupHeader, Tag};
@@ -51,7 +52,9 @@ pub(crate) struct MemberChain {
 /// What opening a message changes.
 #[derive(Debug)]
 pub(crate) struct MemberStep {
-    advance: Option<(Guarded<32>, u32)>,
+    /// The chain key, and where the chain then stands, if it goes on.
+    chain_key: Guarded<32>,
+    next: Option<u32>,
     skipped: SkippedDelta,
 }
 
@@ -118,7 +121,7 @@ impl MemberChain {
 
     /// Where its messages can go.
     pub(crate) fn mailbox(&self) -> MailboxAddress {
-        self.keys.mailbox(&self.context)
+        self.keys.mailbox()
     }
 
     fn locate(&self, tag: &Tag) -> Option<Place> {
@@ -137,15 +140,17 @@ impl MemberChain {
         &self,
         opening: &Opening<'_>,
         search: bool,
+        now: UnixTime,
         transcript_of: impl FnOnce(u64) -> Result<[u8; 32], OpenError>,
     ) -> Result<PlannedGroupOpen, OpenError> {
-        scrubbed::<STEP_STACK, _>(|| self.plan(opening, search, transcript_of))
+        scrubbed::<STEP_STACK, _>(|| self.plan(opening, search, now, transcript_of))
     }
 
     fn plan(
         &self,
         opening: &Opening<'_>,
         search: bool,
+        now: UnixTime,
         transcript_of: impl FnOnce(u64) -> Result<[u8; 32], OpenError>,
     ) -> Result<PlannedGroupOpen, OpenError> {
         let tag = opening.tag();
@@ -155,13 +160,16 @@ impl MemberChain {
             None if search => (Place::Current, OpenError::Unknown),
             None => return Err(OpenError::Unknown),
         };
-        let bytes = opening.header(self.keys.header_key(), &self.context).ok_or(unopened)?;
+        let header = || opening.header(self.keys.header_key(), &self.context);
+        let bytes = scrubbed::<AEAD_STACK, _>(header).ok_or(unopened)?;
         let header = Reader::whole(&bytes, GroupHeader::read).map_err(|_| OpenError::Rejected)?;
         if !self.keys.is_tag(header.n, tag) {
             return Err(OpenError::Rejected);
         }
         let transcript = transcript_of(header.epoch)?;
-        let (message_key, step) = self.plan_receive(place, header.n).map_err(|error| match error {
+        let mut step = Box::new(MemberStep { chain_key: guarded(), next: None, skipped: SkippedDelta::default() });
+        let mut message_key = guarded();
+        self.plan_receive(place, header.n, now, &mut step, &mut message_key).map_err(|error| match error {
             ReceiveError::Duplicate => OpenError::Duplicate,
             // Any member can make such a header, and to renew a session would mend no chain.
             ReceiveError::TooFarAhead | ReceiveError::Diverged | ReceiveError::Violation => OpenError::Rejected,
@@ -179,29 +187,44 @@ impl MemberChain {
         let end = CONTENT_OFFSET.saturating_add(payload.content_len);
         body.truncate(end);
         body.drain(..CONTENT_OFFSET.min(end));
-        Ok(PlannedGroupOpen { lost: step.skipped.lost, step: Box::new(step), epoch: header.epoch, kind, content: body })
+        Ok(PlannedGroupOpen { lost: step.skipped.lost, step, epoch: header.epoch, kind, content: body })
     }
 
-    fn plan_receive(&self, place: Place, n: u32) -> Result<(Guarded<32>, MemberStep), ReceiveError> {
+    fn plan_receive(
+        &self,
+        place: Place,
+        n: u32,
+        now: UnixTime,
+        step: &mut MemberStep,
+        message_key: &mut Guarded<32>,
+    ) -> Result<(), ReceiveError> {
         if let Place::Skipped(sequence) = place {
             let key = self.skipped.get(sequence).ok_or(ReceiveError::Duplicate)?;
-            let step = MemberStep { advance: None, skipped: SkippedDelta::using(sequence) };
-            return Ok(((*key.key.expose()).into(), step));
+            step.skipped = SkippedDelta::using(sequence);
+            message_key.copy_from_slice(key.key.expose());
+            return Ok(());
         }
         let jump = n.checked_sub(self.next).ok_or(ReceiveError::Duplicate)?;
         check_jump(n, jump)?;
-        let mut skip = Skip::default();
-        let chain_key = skip.run(ONLY, &self.keys, &self.context, self.chain_key.expose(), self.next..n);
-        let step = kdf_ck(&chain_key);
-        let advance = Some((step.chain_key, n.saturating_add(1)));
-        Ok((step.message_key, MemberStep { advance, skipped: skip.plan(&self.skipped) }))
+        let (mut skip, mut chain_key) = (Skip::at(now), guarded());
+        chain_key.copy_from_slice(self.chain_key.expose());
+        skip.run(ONLY, &self.keys, &self.context, &mut chain_key, self.next..n);
+        kdf_ck(&chain_key, &mut step.chain_key, message_key);
+        step.next = Some(n.saturating_add(1));
+        step.skipped = skip.plan(&self.skipped);
+        Ok(())
+    }
+
+    /// Exchanges skipped keys with what a plan holds.
+    pub(crate) fn swap_skipped(&mut self, delta: &mut SkippedDelta, sink: &mut dyn TagSink) {
+        self.skipped.swap(delta, sink);
     }
 
     /// Exchanges the state with what a plan holds, and tells the sink which tags come and go.
     pub(crate) fn swap(&mut self, step: &mut MemberStep, sink: &mut dyn TagSink) {
         self.skipped.swap(&mut step.skipped, sink);
-        if let Some((chain_key, next)) = &mut step.advance {
-            self.chain_key.swap_guarded(chain_key);
+        if let Some(next) = &mut step.next {
+            self.chain_key.swap_guarded(&mut step.chain_key);
             mem::swap(&mut self.next, next);
         }
         self.refresh(sink);

@@ -8,7 +8,7 @@
 //! use sceau::{IdentityKeyPair, UnixTime};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let (mut rng, now) = (rand::rng(), UnixTime(1_800_000_000));
+//! let (mut rng, now) = (rand::rng(), UnixTime::from_secs(1_800_000_000)?);
 //! let (alice, bob) = (IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng));
 //! let mut hers = Group::create(&alice, GroupPolicy::default(), &mut rng)?;
 //! let welcome = hers.commit(&alice, &[RosterChange::Add(*bob.public(), Role::Member)], now)?.welcome;

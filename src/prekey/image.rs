@@ -36,39 +36,42 @@ impl PreKeyStore {
         self.one_time.keys().copied()
     }
 
-    /// Writes `id(4) || generation(4) || x25519 private key(32) || KEM seed(64) || not_after(8)`; `None` if there is none.
+    /// Writes `id(4) || generation(4) || upload number(8) || x25519 private key(32) || KEM seed(64) || not_after(8)`; `None` if there is none.
     pub(crate) fn write_signed(&self, id: u32, out: &mut impl Write) -> Option<()> {
         let stored = self.signed.get(&id)?;
         out.u32(id);
         out.u32(stored.generation);
+        out.u64(stored.number);
         stored.private.write(out);
         Some(())
     }
 
-    /// Writes `id(4) || x25519 private key(32) || KEM seed(64) || not_after(8)`; `None` if there is none.
+    /// Writes `id(4) || upload number(8) || x25519 private key(32) || KEM seed(64) || not_after(8)`; `None` if there is none.
     pub(crate) fn write_one_time(&self, id: u32, out: &mut impl Write) -> Option<()> {
         let stored = self.one_time.get(&id)?;
         out.u32(id);
+        out.u64(stored.number);
         stored.private.write(out);
         Some(())
     }
 
     pub(crate) fn read_signed(&mut self, reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
         let id = reader.u32()?;
-        let generation = reader.u32()?;
+        let (generation, number) = (reader.u32()?, reader.u64()?);
         let private = PreKeyPrivate::read(reader)?;
         let twice = self.signed.values().any(|other| other.generation == generation);
         if id == 0 || twice || self.signed.contains_key(&id) || self.signed.len() >= MAX_SIGNED_PREKEYS {
             return Err(DecodeError::Invalid);
         }
         let public = private.public(id);
-        self.signed.insert(id, Box::new(StoredSigned { generation, private, public }));
+        self.signed.insert(id, Box::new(StoredSigned { generation, number, private, public }));
         Ok(id)
     }
 
     pub(crate) fn read_one_time(&mut self, reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
         let id = reader.u32()?;
-        let stored = StoredOneTime::restored(PreKeyPrivate::read(reader)?);
+        let number = reader.u64()?;
+        let stored = StoredOneTime::restored(PreKeyPrivate::read(reader)?, number);
         if id == 0 || self.one_time.contains_key(&id) || self.one_time.len() >= MAX_ONE_TIME_PREKEYS {
             return Err(DecodeError::Invalid);
         }
@@ -87,7 +90,7 @@ impl PreKeyStore {
     ///   || count(4) || (signed id(4) || number(4) || block) each
     /// ```
     ///
-    /// Ids ascend. 112 bytes a signed prekey, 108 a one-time prekey, 32 an introduction and 12 per 256 of them.
+    /// Ids ascend. 120 bytes a signed prekey, 116 a one-time prekey, 32 an introduction and 12 per 256 of them.
     pub fn to_state(&self) -> Image {
         let mut length = Length(0);
         self.write_whole(&mut length);

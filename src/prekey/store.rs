@@ -2,6 +2,7 @@
 
 use crate::crypto::dh::DhPrivate;
 use crate::crypto::kem::{KemKeyPair, KemSeed};
+use crate::crypto::{HANDSHAKE_STACK, scrubbed};
 use crate::error::PreKeyError;
 use crate::identity::IdentityKeyPair;
 use crate::keys::{DhPublic, SessionId, UnixTime};
@@ -10,7 +11,7 @@ use crate::prekey::record::{IntroductionEntry, IntroductionRecord};
 use crate::wire::bundle::{OneTimePreKey, PreKeyFields, PreKeyUpload, SignedPreKey};
 use crate::wire::introduction::{IntroductionId, IntroductionPrefix};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::mem;
 use rand_core::CryptoRng;
@@ -83,6 +84,8 @@ impl PreKeyPrivate {
 pub(crate) struct StoredSigned {
     /// Ascends; the greatest is the current one. A clock can't say that: it may go backwards.
     pub(super) generation: u32,
+    /// The number of the last upload that it was in.
+    pub(super) number: u64,
     pub(crate) private: PreKeyPrivate,
     pub(crate) public: PreKeyFields,
 }
@@ -91,13 +94,15 @@ pub(crate) struct StoredSigned {
 #[derive(Debug)]
 pub(crate) struct StoredOneTime {
     pub(crate) private: PreKeyPrivate,
+    /// The number of the upload that it is in.
+    pub(super) number: u64,
     /// The X25519 public key, from its making on; after a restart it is computed when it is needed.
     public: Option<DhPublic>,
 }
 
 impl StoredOneTime {
-    pub(super) fn restored(private: PreKeyPrivate) -> Self {
-        Self { private, public: None }
+    pub(super) fn restored(private: PreKeyPrivate, number: u64) -> Self {
+        Self { private, number, public: None }
     }
 
     /// The public half, with the key pair that was expanded for decapsulating.
@@ -119,6 +124,8 @@ pub(crate) struct ResponderKeys<'a> {
 pub(crate) enum PreKeyChange {
     Signed(u32, Option<Box<StoredSigned>>),
     OneTime(u32, Option<Box<StoredOneTime>>),
+    /// The number of the last upload that a signed prekey was in.
+    Number(u32, u64),
     Introduction(IntroductionId, Option<IntroductionEntry>),
 }
 
@@ -138,12 +145,13 @@ impl PreKeyStore {
         Self::default()
     }
 
-    /// Deletes prekeys past their end and grace, makes `count` one-time prekeys, fewer where [`MAX_ONE_TIME_PREKEYS`] are held, and a
-    /// signed one when `rotation` asks for it, for which the oldest of [`MAX_SIGNED_PREKEYS`] goes. Draws, for the signed prekey and
-    /// then for each one-time prekey: an id (4 bytes, again while 0 or in use), the X25519 private key (32), the KEM seed (64).
+    /// Deletes prekeys past their end and grace, makes `count` one-time prekeys, and a signed one when `rotation` asks for it.
+    /// The oldest go where there would be more than [`MAX_ONE_TIME_PREKEYS`] and [`MAX_SIGNED_PREKEYS`]. Draws, for the signed
+    /// prekey and then for each one-time prekey: an id (4 bytes, again while 0 or in use), the X25519 private key (32), the KEM
+    /// seed (64).
     ///
     /// # Errors
-    /// [`PreKeyError::TooMany`] if `count` is more than may ever be held; nothing has changed.
+    /// [`PreKeyError::TooMany`] if `count` is more than may be held; nothing has changed.
     pub fn publish<R: CryptoRng + ?Sized>(
         &mut self,
         identity: &IdentityKeyPair,
@@ -165,9 +173,39 @@ impl PreKeyStore {
         self.swap_all(&mut changes);
     }
 
-    /// One-time prekeys left.
+    /// The last upload as it is now, without what has served since: byte for byte the same until then. For a directory that
+    /// has missed it, or has lost it. `None` before the first.
+    pub fn upload(&self, identity: &IdentityKeyPair) -> Option<PreKeyUpload> {
+        let (_, current) = self.current()?;
+        let one_time = self.one_time.iter().filter(|(_, one_time)| one_time.number == current.number);
+        let one_time = one_time.map(|(id, stored)| OneTimePreKey::sign(stored.private.public(*id), identity)).collect();
+        Some(PreKeyUpload::sign(
+            identity,
+            current.number,
+            SignedPreKey::sign(current.public.clone(), identity),
+            one_time,
+        ))
+    }
+
+    /// One-time prekeys of the last upload that have served nobody yet.
     pub fn one_time_left(&self) -> usize {
+        let number = self.last_number();
+        self.one_time.values().filter(|one_time| Some(one_time.number) == number).count()
+    }
+
+    /// One-time prekeys whose private half is here, those of earlier uploads among them.
+    pub fn one_time_held(&self) -> usize {
         self.one_time.len()
+    }
+
+    /// The number for the next upload: greater than any before, also where all state was lost, if the clock is right.
+    fn next_number(&self, now: UnixTime) -> u64 {
+        self.last_number().map_or(0, |last| last.saturating_add(1)).max(now.0)
+    }
+
+    fn last_number(&self) -> Option<u64> {
+        let signed = self.signed.values().map(|signed| signed.number);
+        signed.chain(self.one_time.values().map(|one_time| one_time.number)).max()
     }
 
     /// The last moment at which others may use the current signed prekey.
@@ -189,6 +227,12 @@ impl PreKeyStore {
         self.one_time.contains_key(&id)
     }
 
+    /// Whether a one-time prekey is of the last upload.
+    pub(crate) fn is_of_last_upload(&self, id: u32) -> bool {
+        let last = self.last_number();
+        self.one_time.get(&id).is_some_and(|one_time| Some(one_time.number) == last)
+    }
+
     pub(crate) fn record(&self) -> &IntroductionRecord {
         &self.introductions
     }
@@ -202,57 +246,87 @@ impl PreKeyStore {
         now: UnixTime,
         rng: &mut R,
     ) -> Result<(Vec<PreKeyChange>, PreKeyUpload), PreKeyError> {
-        let revoke = rotation == Rotation::Revoke;
-        // What is revoked or past its end takes no room.
-        let held = |private: &PreKeyPrivate| !revoke && !private.is_dead(lifetimes, now);
-        let held_signed = self.signed.iter().filter(|(_, signed)| held(&signed.private));
-        let held_one_time = self.one_time.values().filter(|one_time| held(&one_time.private)).count();
         if count > MAX_ONE_TIME_PREKEYS {
             return Err(PreKeyError::TooMany);
         }
-        let count = count.min(MAX_ONE_TIME_PREKEYS.saturating_sub(held_one_time));
-        let mut changes = if revoke { self.plan_revoke() } else { self.plan_expire_prekeys(lifetimes, now) };
-        let half_life = now.plus(lifetimes.signed / 2);
-        let signed = match self.current() {
-            Some((id, current))
-                if rotation == Rotation::IfDue
-                    && current.private.not_after >= half_life
-                    // Else it was made by a clock that ran ahead, and would stay for as long.
-                    && current.private.not_after <= now.plus(lifetimes.signed)
-                    && self.introductions.count(id) < MAX_INTRODUCTIONS / 2 =>
-            {
-                current.public.clone()
-            }
-            current => {
-                if held_signed.clone().count() >= MAX_SIGNED_PREKEYS {
-                    // Whoever fills a prekey's record brings the next one: that must not end in none.
-                    let oldest = held_signed.min_by_key(|(_, signed)| signed.generation);
-                    changes.extend(oldest.map(|(id, _)| PreKeyChange::Signed(*id, None)));
-                }
-                let generation = current.map_or(0, |(_, signed)| signed.generation.saturating_add(1));
-                let id = fresh_id(rng, |id| self.signed.contains_key(&id) || self.introductions.count(id) > 0);
-                let private = PreKeyPrivate::generate(now.plus(lifetimes.signed), rng);
-                let public = private.public(id);
-                let stored = StoredSigned { generation, private, public: public.clone() };
-                changes.push(PreKeyChange::Signed(id, Some(Box::new(stored))));
-                public
-            }
+        // New keys are on the stack until they have a place of their own.
+        Ok(scrubbed::<HANDSHAKE_STACK, _>(|| self.plan_keys(identity, count, rotation, lifetimes, now, rng)))
+    }
+
+    fn plan_keys<R: CryptoRng + ?Sized>(
+        &self,
+        identity: &IdentityKeyPair,
+        count: usize,
+        rotation: Rotation,
+        lifetimes: &PreKeyLifetimes,
+        now: UnixTime,
+        rng: &mut R,
+    ) -> (Vec<PreKeyChange>, PreKeyUpload) {
+        let number = self.next_number(now);
+        let mut changes = match rotation {
+            Rotation::Revoke => self.plan_revoke(),
+            _ => self.plan_expire_prekeys(lifetimes, now),
+        };
+        let current = self.current().filter(|current| self.is_fresh(*current, rotation, lifetimes, now));
+        self.plan_room(&mut changes, usize::from(current.is_none()), count);
+        let signed = if let Some((id, current)) = current {
+            changes.push(PreKeyChange::Number(id, number));
+            current.public.clone()
+        } else {
+            let generation = self.current().map_or(0, |(_, signed)| signed.generation.saturating_add(1));
+            let id = fresh_id(rng, |id| self.signed.contains_key(&id) || self.introductions.count(id) > 0);
+            let private = PreKeyPrivate::generate(now.plus(lifetimes.signed), rng);
+            let public = private.public(id);
+            let stored = StoredSigned { generation, number, private, public: public.clone() };
+            changes.push(PreKeyChange::Signed(id, Some(Box::new(stored))));
+            public
         };
         let mut fresh: BTreeMap<u32, Box<StoredOneTime>> = BTreeMap::new();
-        let mut one_time = Vec::with_capacity(count);
+        let mut one_time: BTreeMap<u32, OneTimePreKey> = BTreeMap::new();
         for _ in 0..count {
             let id = fresh_id(rng, |id| self.one_time.contains_key(&id) || fresh.contains_key(&id));
             let private = PreKeyPrivate::generate(now.plus(lifetimes.one_time), rng);
             let fields = private.public(id);
-            let public = fields.dh;
-            let message = fields.signed_message(OneTimePreKey::LABEL, &identity.fingerprint());
-            one_time.push(OneTimePreKey { signature: identity.sign(&message), fields });
-            fresh.insert(id, Box::new(StoredOneTime { private, public: Some(public) }));
+            let public = Some(fields.dh);
+            one_time.insert(id, OneTimePreKey::sign(fields, identity));
+            fresh.insert(id, Box::new(StoredOneTime { private, number, public }));
         }
         changes.extend(fresh.into_iter().map(|(id, stored)| PreKeyChange::OneTime(id, Some(stored))));
-        let message = signed.signed_message(SignedPreKey::LABEL, &identity.fingerprint());
-        let signed = SignedPreKey { signature: identity.sign(&message), fields: signed };
-        Ok((changes, PreKeyUpload { identity: *identity.public(), signed, one_time }))
+        let signed = SignedPreKey::sign(signed, identity);
+        (changes, PreKeyUpload::sign(identity, number, signed, one_time.into_values().collect()))
+    }
+
+    /// Whether the current signed prekey goes on.
+    fn is_fresh(
+        &self,
+        (id, current): (u32, &StoredSigned),
+        rotation: Rotation,
+        lifetimes: &PreKeyLifetimes,
+        now: UnixTime,
+    ) -> bool {
+        let half_life = now.plus(lifetimes.signed / 2);
+        // Beyond a whole life it was made by a clock that ran ahead, and would stay for as long.
+        let in_time = (half_life..=now.plus(lifetimes.signed)).contains(&current.private.not_after);
+        rotation == Rotation::IfDue && in_time && self.introductions.count(id) < MAX_INTRODUCTIONS / 2
+    }
+
+    /// Plans to delete the oldest where there would be too many with so many more. Whoever fetches bundles and never uses them,
+    /// or fills a prekey's record, must not end in none.
+    fn plan_room(&self, changes: &mut Vec<PreKeyChange>, signed_more: usize, one_time_more: usize) {
+        let (mut gone_signed, mut gone_one_time) = (BTreeSet::new(), BTreeSet::new());
+        for change in &*changes {
+            match change {
+                PreKeyChange::Signed(id, _) => gone_signed.insert(*id),
+                PreKeyChange::OneTime(id, _) => gone_one_time.insert(*id),
+                PreKeyChange::Number(..) | PreKeyChange::Introduction(..) => false,
+            };
+        }
+        let signed = self.signed.iter().filter(|(id, _)| !gone_signed.contains(*id));
+        let signed = oldest(signed.map(|(id, signed)| (signed.generation, *id)), signed_more, MAX_SIGNED_PREKEYS);
+        changes.extend(signed.map(|id| PreKeyChange::Signed(id, None)));
+        let one_time = self.one_time.iter().filter(|(id, _)| !gone_one_time.contains(*id));
+        let one_time = oldest(one_time.map(|(id, key)| (key.number, *id)), one_time_more, MAX_ONE_TIME_PREKEYS);
+        changes.extend(one_time.map(|id| PreKeyChange::OneTime(id, None)));
     }
 
     pub(crate) fn plan_expire(
@@ -307,6 +381,11 @@ impl PreKeyStore {
         match change {
             PreKeyChange::Signed(id, stored) => swap_entry(&mut self.signed, *id, stored),
             PreKeyChange::OneTime(id, stored) => swap_entry(&mut self.one_time, *id, stored),
+            PreKeyChange::Number(id, number) => {
+                if let Some(signed) = self.signed.get_mut(id) {
+                    mem::swap(&mut signed.number, number);
+                }
+            }
             PreKeyChange::Introduction(id, entry) => self.introductions.swap(*id, entry),
         }
     }
@@ -316,6 +395,14 @@ impl PreKeyStore {
             self.swap(change);
         }
     }
+}
+
+/// The oldest, which have to go so that with `more` there are at most `max`.
+fn oldest<A: Ord>(held: impl Iterator<Item = (A, u32)>, more: usize, max: usize) -> impl Iterator<Item = u32> {
+    let mut held: Vec<(A, u32)> = held.collect();
+    held.sort_unstable();
+    let surplus = held.len().saturating_add(more).saturating_sub(max);
+    held.into_iter().take(surplus).map(|(_, id)| id)
 }
 
 fn swap_entry<V>(map: &mut BTreeMap<u32, V>, id: u32, value: &mut Option<V>) {

@@ -71,19 +71,19 @@ fn ids_in_use_are_not_given_again() {
     };
     // Zero is none; then one id comes twice within one upload.
     let upload = publish(&mut store, 2, &mut unlucky(&[0, 7, 8, 8, 9]));
-    assert_eq!(upload.signed.fields.id, 7);
-    assert_eq!(upload.one_time.iter().map(|one_time| one_time.fields.id).collect::<Vec<_>>(), [8, 9]);
+    assert_eq!(upload.signed_id(), 7);
+    assert_eq!(upload.one_time_ids(), [8, 9]);
     // And what earlier uploads had.
     let upload = publish(&mut store, 1, &mut unlucky(&[7, 10, 8, 11]));
-    assert_eq!((upload.signed.fields.id, upload.one_time[0].fields.id), (10, 11));
+    assert_eq!((upload.signed_id(), upload.one_time_ids()[0]), (10, 11));
     // The id of a signed prekey that is gone, but not its introductions.
     accept(&mut store, 10, 1);
     store.swap(&mut PreKeyChange::Signed(10, None));
-    assert_eq!(publish(&mut store, 0, &mut unlucky(&[10, 12])).signed.fields.id, 12);
+    assert_eq!(publish(&mut store, 0, &mut unlucky(&[10, 12])).signed_id(), 12);
     // A generator that gives nothing else.
-    let stuck = publish(&mut store, 0, &mut unlucky(&[7; 32])).signed.fields.id;
+    let stuck = publish(&mut store, 0, &mut unlucky(&[7; 32])).signed_id();
     assert_eq!(stuck, 1, "the first that is free");
-    assert_eq!(publish(&mut store, 0, &mut unlucky(&[7; 32])).signed.fields.id, 2);
+    assert_eq!(publish(&mut store, 0, &mut unlucky(&[7; 32])).signed_id(), 2);
 }
 
 #[test]
@@ -93,12 +93,12 @@ fn half_full_record_brings_the_next_signed_prekey() {
     let mut store = PreKeyStore::new();
     let mut publish =
         |store: &mut PreKeyStore| store.publish(&identity, 0, Rotation::IfDue, &LIFETIMES, NOW, &mut rng).unwrap();
-    let first = publish(&mut store).signed.fields.id;
+    let first = publish(&mut store).signed_id();
     accept(&mut store, first, MAX_INTRODUCTIONS / 2 - 1);
     assert_eq!(store.introductions(), MAX_INTRODUCTIONS / 2 - 1);
-    assert_eq!(publish(&mut store).signed.fields.id, first);
+    assert_eq!(publish(&mut store).signed_id(), first);
     accept(&mut store, first, MAX_INTRODUCTIONS / 2);
-    assert_ne!(publish(&mut store).signed.fields.id, first);
+    assert_ne!(publish(&mut store).signed_id(), first);
     assert_eq!(store.introductions(), 0);
 }
 
@@ -110,7 +110,7 @@ fn prekeys_end_after_their_grace() {
     let upload = store.publish(&identity, 2, Rotation::IfDue, &LIFETIMES, NOW, &mut rng).unwrap();
     let (dead, alive) = (SessionId::from_bytes([1; 16]), SessionId::from_bytes([2; 16]));
     for (id, session) in [(1, dead), (2, alive)] {
-        let IntroductionEntry { block, .. } = store.record().plan(upload.signed.fields.id, session).unwrap();
+        let IntroductionEntry { block, .. } = store.record().plan(upload.signed_id(), session).unwrap();
         let entry = IntroductionEntry { session, block };
         store.swap(&mut PreKeyChange::Introduction(IntroductionId([id; 16]), Some(entry)));
     }
@@ -149,7 +149,7 @@ fn images_of_prekeys_have_one_form() {
     let mut rng = ChaCha20Rng::from_seed([5; 32]);
     let identity = IdentityKeyPair::generate(&mut rng);
     let mut store = PreKeyStore::new();
-    let id = store.publish(&identity, 0, Rotation::IfDue, &LIFETIMES, NOW, &mut rng).unwrap().signed.fields.id;
+    let id = store.publish(&identity, 0, Rotation::IfDue, &LIFETIMES, NOW, &mut rng).unwrap().signed_id();
     let mut image = Vec::new();
     store.write_signed(id, &mut image).unwrap();
     let changed = |id: u32, generation: u32| {

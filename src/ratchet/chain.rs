@@ -1,10 +1,10 @@
 //! Chains: message keys, header keys, tags, and the windows of tags that a receiver recognises.
 
 use crate::crypto::kdf::{self, MacKey};
-use crate::crypto::{aead, counted, scrubbed};
+use crate::crypto::{aead, counted};
 use crate::keys::MailboxAddress;
 use crate::labels::Label;
-use crate::secret::{Guarded, Secret, guarded, secret_role};
+use crate::secret::{Secret, guarded, secret_role};
 use crate::wire::sealed::Tag;
 use alloc::collections::VecDeque;
 use core::ops::Range;
@@ -14,21 +14,14 @@ secret_role! {
     HeaderSecret, 32
 }
 
-/// What one step of a chain gives.
-pub(crate) struct ChainStep {
-    pub(crate) chain_key: Guarded<32>,
-    pub(crate) message_key: Guarded<32>,
-}
-
-/// `ck'(32) || mk(32) = EXPAND(ck, label, 64)`.
-pub(crate) fn kdf_ck(chain_key: &[u8; 32]) -> ChainStep {
+/// `ck'(32) || mk(32) = EXPAND(ck, label, 64)`, to where they are wanted.
+pub(crate) fn kdf_ck(chain_key: &[u8; 32], next: &mut [u8; 32], message_key: &mut [u8; 32]) {
     counted!(chain_steps);
-    let okm = kdf::expand::<64>(chain_key, Label::ChainStep, &[]);
-    let mut step = ChainStep { chain_key: guarded(), message_key: guarded() };
-    for (key, bytes) in [&mut step.chain_key, &mut step.message_key].into_iter().zip(okm.as_chunks::<32>().0) {
+    let mut okm = guarded::<64>();
+    kdf::expand_into(chain_key, Label::ChainStep, [&[], &[]], okm.as_mut_slice());
+    for (key, bytes) in [next, message_key].into_iter().zip(okm.as_chunks::<32>().0) {
         key.copy_from_slice(bytes);
     }
-    step
 }
 
 /// A chain's header secret and the keys that come from it. Knows no chain key.
@@ -37,17 +30,16 @@ pub(crate) struct ChainKeys {
     secret: HeaderSecret,
     header_key: Secret<32>,
     tag_key: MacKey,
+    mailbox: MailboxAddress,
 }
 
 impl ChainKeys {
     /// `hk = EXPAND(header secret, label || context, 32)`, `tk` likewise under its own label.
     pub(crate) fn derive(secret: &[u8; 32], context: &[u8; 32]) -> Self {
-        scrubbed::<2_048, _>(|| {
-            let header_key = kdf::expand::<32>(secret, Label::HeaderKey, context);
-            let tag_key = kdf::expand::<32>(secret, Label::TagKey, context);
-            let (secret, header_key) = (HeaderSecret::new(secret), Secret::new(&header_key));
-            Self { secret, header_key, tag_key: MacKey::new(&tag_key) }
-        })
+        let header_key = kdf::expand(secret, Label::HeaderKey, context);
+        let tag_key = kdf::expand::<32>(secret, Label::TagKey, context);
+        let mailbox = MailboxAddress(*kdf::expand::<32>(secret, Label::Mailbox, context).expose());
+        Self { secret: HeaderSecret::new(secret), header_key, tag_key: MacKey::new(tag_key.expose()), mailbox }
     }
 
     pub(crate) fn secret(&self) -> &HeaderSecret {
@@ -59,18 +51,13 @@ impl ChainKeys {
     }
 
     /// `EXPAND(header secret, label || context, 32)`: where the chain's messages can go.
-    pub(crate) fn mailbox(&self, context: &[u8; 32]) -> MailboxAddress {
-        MailboxAddress(*kdf::expand::<32>(self.secret.expose(), Label::Mailbox, context))
+    pub(crate) fn mailbox(&self) -> MailboxAddress {
+        self.mailbox
     }
 
     /// `tag_n = HMAC-SHA-256(tk, n)[0..16]`.
     pub(crate) fn tag(&self, n: u32) -> Tag {
         Tag(self.tag_key.mac16(&[&n.to_be_bytes()]))
-    }
-
-    /// The same within an operation that is scrubbed as a whole.
-    pub(crate) fn tag_within(&self, n: u32) -> Tag {
-        Tag(self.tag_key.mac16_within(&[&n.to_be_bytes()]))
     }
 
     /// Whether `tag` is that of the n-th message, in constant time.

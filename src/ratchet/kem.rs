@@ -125,13 +125,13 @@ fn answer_id(key: &[u8; CODED_LEN], ciphertext: &[u8; CODED_LEN]) -> ShortId {
     [a, b, c]
 }
 
-fn mix(secret: &[u8; 32], key: &[u8; CODED_LEN], ciphertext: &[u8; CODED_LEN]) -> Mix {
+fn mix(secret: &Secret<32>, key: &[u8; CODED_LEN], ciphertext: &[u8; CODED_LEN]) -> Mix {
     let binding = kdf::hash(Label::KemSecret, &[key, ciphertext]);
-    let mut bytes = crate::secret::guarded::<64>();
-    for (to, from) in bytes.iter_mut().zip(secret.iter().chain(&binding)) {
-        *to = *from;
-    }
-    Arc::new(Secret::new(&bytes))
+    Arc::new(Secret::made(|bytes| {
+        for (to, from) in bytes.iter_mut().zip(secret.expose().iter().chain(&binding)) {
+            *to = *from;
+        }
+    }))
 }
 
 /// The low 16 bits of a number, as fragments carry them.
@@ -254,7 +254,7 @@ impl KemRatchet {
                 offer_id: *id,
                 answer_id: answer_id(key, &answer.ciphertext),
                 mix: mix(&answer.secret, key, &answer.ciphertext),
-                ciphertext: Arc::new(answer.ciphertext),
+                ciphertext: answer.ciphertext,
                 walk: Walk::default(),
             };
         }
@@ -368,7 +368,7 @@ impl core::fmt::Debug for KemRatchet {
 type Run = (u8, u8);
 
 /// The symbols that one message carries.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Portion {
     answer: Option<Run>,
     offer: Option<Run>,

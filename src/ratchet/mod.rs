@@ -13,11 +13,11 @@ mod send;
 mod skipped;
 mod state;
 #[cfg(feature = "vectors")]
-#[allow(clippy::indexing_slicing, reason = "no product code")]
+#[allow(clippy::indexing_slicing, clippy::as_conversions, clippy::cast_possible_truncation, reason = "no product code")]
 pub(crate) mod trace;
 
 pub(crate) use chain::{ChainKeys, TagSink, TagSource, TagWindow, kdf_ck};
-pub(crate) use receive::{Incoming, Place, ReceiveError, ReceiveStep, Skip, check_jump};
+pub(crate) use receive::{Place, ReceiveError, ReceiveStep, Skip, check_jump};
 #[cfg(feature = "vectors")]
 pub(crate) use root::kdf_rk;
 pub(crate) use root::split;

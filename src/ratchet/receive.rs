@@ -1,13 +1,14 @@
 //! Receiving: where a tag belongs, which keys that takes, and what it leaves behind.
 
 use crate::crypto::aead;
+use crate::keys::UnixTime;
 use crate::limits::{MAX_CHAIN_LEN, MAX_JUMP, MAX_SKIPPED};
 use crate::ratchet::chain::{ChainKeys, TagSink, kdf_ck};
 use crate::ratchet::kem::KemRatchet;
 use crate::ratchet::root::kdf_rk;
 use crate::ratchet::skipped::{SkippedDelta, SkippedKey, SkippedKeys};
 use crate::ratchet::state::{Line, Ratchet, Remote, Sending};
-use crate::secret::{Guarded, Secret};
+use crate::secret::{Guarded, Secret, guarded};
 use crate::wire::fragment::Fragments;
 use crate::wire::sealed::{Header, Tag};
 use alloc::boxed::Box;
@@ -28,19 +29,11 @@ pub(crate) enum Place {
     Spent,
 }
 
-/// A planned message to open.
-pub(crate) struct Incoming {
-    pub(crate) message_key: Guarded<32>,
-    pub(crate) step: ReceiveStep,
-    /// Whether it begins the peer's next chain, which proves that the peer has opened a message of ours.
-    pub(crate) begins_chain: bool,
-}
-
 /// What opening a message changes.
 #[derive(Debug)]
 pub(crate) struct ReceiveStep {
-    turn: Option<ReceiveTurn>,
-    advance: Option<Advance>,
+    turn: Option<Box<ReceiveTurn>>,
+    advance: Advance,
     skipped: SkippedDelta,
     kem: KemRatchet,
     /// Whether no later message was opened before.
@@ -50,8 +43,8 @@ pub(crate) struct ReceiveStep {
 #[derive(Debug)]
 struct Advance {
     chain_key: Guarded<32>,
-    /// Where the current chain then stands.
-    next: u32,
+    /// Where the current chain then stands, if it goes on.
+    next: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -81,6 +74,29 @@ pub(crate) enum ReceiveError {
 }
 
 impl ReceiveStep {
+    /// How far the peer's chain has come with the message, if that changes.
+    pub(crate) fn received(&self) -> Option<u32> {
+        self.advance.next
+    }
+
+    /// Changes nothing: [`Ratchet::plan_receive`] fills it where it stays.
+    pub(crate) fn empty() -> Self {
+        Self {
+            turn: None,
+            advance: Advance { chain_key: guarded(), next: None },
+            skipped: SkippedDelta::default(),
+            kem: KemRatchet::new(),
+            newest: false,
+        }
+    }
+
+    /// Takes the chain to the message at `n`, of which this is the chain key.
+    fn advance_to(&mut self, n: u32, chain_key: &Guarded<32>, message_key: &mut Guarded<32>) {
+        kdf_ck(chain_key, &mut self.advance.chain_key, message_key);
+        self.advance.next = Some(n.saturating_add(1));
+        self.newest = true;
+    }
+
     /// Message keys lost to the bound on skipped keys.
     pub(crate) fn lost(&self) -> u32 {
         self.skipped.lost
@@ -142,52 +158,68 @@ impl Ratchet {
         }
     }
 
-    /// Plans to take in the message of an authentic header, found at this place.
-    pub(crate) fn plan_receive(&self, place: Place, header: &Header) -> Result<Incoming, ReceiveError> {
+    /// Plans to take in the message of an authentic header, found at this place: what it changes, and its key. Whether it
+    /// begins the peer's next chain, which proves that the peer has opened a message of ours.
+    pub(crate) fn plan_receive(
+        &self,
+        place: Place,
+        header: &Header,
+        now: UnixTime,
+        step: &mut ReceiveStep,
+        message_key: &mut Guarded<32>,
+    ) -> Result<bool, ReceiveError> {
         match place {
-            Place::Spent => Err(ReceiveError::Duplicate),
+            Place::Spent => return Err(ReceiveError::Duplicate),
             Place::Skipped(sequence) => {
                 let key = self.skipped.get(sequence).ok_or(ReceiveError::Duplicate)?;
-                let step = ReceiveStep {
-                    turn: None,
-                    advance: None,
-                    skipped: SkippedDelta::using(sequence),
-                    kem: self.kem.clone(),
-                    newest: false,
-                };
-                Ok(Incoming { message_key: (*key.key.expose()).into(), step, begins_chain: false })
+                step.kem = self.kem.clone();
+                step.skipped = SkippedDelta::using(sequence);
+                message_key.copy_from_slice(key.key.expose());
             }
-            Place::Current => self.plan_current(header),
-            Place::Next => self.plan_turn(header),
+            Place::Current => self.plan_current(header, now, step, message_key)?,
+            Place::Next => self.plan_turn(header, now, step, message_key)?,
         }
+        Ok(place == Place::Next)
     }
 
-    fn plan_current(&self, header: &Header) -> Result<Incoming, ReceiveError> {
+    fn plan_current(
+        &self,
+        header: &Header,
+        now: UnixTime,
+        step: &mut ReceiveStep,
+        message_key: &mut Guarded<32>,
+    ) -> Result<(), ReceiveError> {
         let index = self.current_index().ok_or(ReceiveError::Diverged)?;
         let line = self.lines.get(index).ok_or(ReceiveError::Diverged)?;
+        // What was opened or passed over, whatever else its header says: replayed for ever, it asks for nothing.
+        let jump = header.n.checked_sub(line.next).ok_or(ReceiveError::Duplicate)?;
         if header.ratchet_key != self.remote.key {
             return Err(ReceiveError::Diverged);
         }
         if header.kem_epoch != self.kem.received_epoch() {
             return Err(ReceiveError::Violation);
         }
-        let jump = header.n.checked_sub(line.next).ok_or(ReceiveError::Duplicate)?;
         check_jump(header.n, jump)?;
-        let mut skip = Skip::default();
-        let chain_key =
-            skip.run(self.line_number(index), &line.keys, &self.context, self.chain_key.expose(), line.next..header.n);
-        let step = kdf_ck(&chain_key);
-        let advance = Advance { chain_key: step.chain_key, next: header.n.saturating_add(1) };
-        let skipped = skip.plan(&self.skipped);
-        let step_out = ReceiveStep { turn: None, advance: Some(advance), skipped, kem: self.kem.clone(), newest: true };
-        Ok(Incoming { message_key: step.message_key, step: step_out, begins_chain: false })
+        step.kem = self.kem.clone();
+        let (mut skip, mut chain_key) = (Skip::at(now), guarded());
+        chain_key.copy_from_slice(self.chain_key.expose());
+        skip.run(self.line_number(index), &line.keys, &self.context, &mut chain_key, line.next..header.n);
+        step.advance_to(header.n, &chain_key, message_key);
+        step.skipped = skip.plan(&self.skipped);
+        Ok(())
     }
 
-    fn plan_turn(&self, header: &Header) -> Result<Incoming, ReceiveError> {
+    fn plan_turn(
+        &self,
+        header: &Header,
+        now: UnixTime,
+        step: &mut ReceiveStep,
+        message_key: &mut Guarded<32>,
+    ) -> Result<(), ReceiveError> {
         // Without a key pair of ours that waits, the peer answers to something that we have forgotten.
         let Sending::Active { key_pair, n, .. } = &self.sending else { return Err(ReceiveError::Diverged) };
         let next = self.next_line().ok_or(ReceiveError::Diverged)?;
-        let mut skip = Skip::default();
+        let (mut skip, mut chain_key) = (Skip::at(now), guarded());
         let (rest, finished) = match self.current_index() {
             None if header.previous_chain_len > 0 => return Err(ReceiveError::Violation),
             None => (0, 0),
@@ -197,30 +229,35 @@ impl Ratchet {
                 let end = header.previous_chain_len.max(line.next);
                 let rest = end.saturating_sub(line.next);
                 check_jump(end.saturating_sub(1), rest.saturating_add(header.n))?;
-                skip.run(self.line_number(index), &line.keys, &self.context, self.chain_key.expose(), line.next..end);
+                chain_key.copy_from_slice(self.chain_key.expose());
+                skip.run(self.line_number(index), &line.keys, &self.context, &mut chain_key, line.next..end);
                 (rest, end)
             }
         };
         check_jump(header.n, rest.saturating_add(header.n))?;
         let point = header.ratchet_key.point();
         let dh = key_pair.agree(&point).ok_or(ReceiveError::Violation)?;
-        let mut kem = self.kem.clone();
-        let mix = kem.follow(header.kem_epoch)?;
+        step.kem = self.kem.clone();
+        let mix = step.kem.follow(header.kem_epoch)?;
         let root = kdf_rk(self.root_key.expose(), &dh, mix.as_deref(), &self.context);
         let number = self.line_number(self.lines.len().saturating_sub(1));
-        let chain_key = skip.run(number, &next.keys, &self.context, root.chain_key.expose(), 0..header.n);
-        let step = kdf_ck(&chain_key);
-        let turn = ReceiveTurn {
+        chain_key.copy_from_slice(root.chain_key.expose());
+        skip.run(number, &next.keys, &self.context, &mut chain_key, 0..header.n);
+        step.advance_to(header.n, &chain_key, message_key);
+        step.turn = Some(Box::new(ReceiveTurn {
             root_key: root.root_key,
             remote: Remote { key: header.ratchet_key, point: Some(Box::new(point)) },
             sending: Sending::Idle { previous_chain_len: *n },
             finished,
             lines: LineChange::Push(Line::new(root.next_header_secret.expose(), &self.context)),
-        };
-        let advance = Advance { chain_key: step.chain_key, next: header.n.saturating_add(1) };
-        let skipped = skip.plan(&self.skipped);
-        let step_out = ReceiveStep { turn: Some(turn), advance: Some(advance), skipped, kem, newest: true };
-        Ok(Incoming { message_key: step.message_key, step: step_out, begins_chain: true })
+        }));
+        step.skipped = skip.plan(&self.skipped);
+        Ok(())
+    }
+
+    /// Exchanges skipped keys with what a plan holds.
+    pub(crate) fn swap_skipped(&mut self, delta: &mut SkippedDelta, sink: &mut dyn TagSink) {
+        self.skipped.swap(delta, sink);
     }
 
     /// Exchanges the state with what a plan holds, and tells the sink which tags come and go.
@@ -230,22 +267,22 @@ impl Ratchet {
         // Forwards, the new chain becomes current first and then advances; backwards the other way round.
         let forwards = step.turn.as_ref().is_none_or(|turn| matches!(turn.lines, LineChange::Push(_)));
         if !forwards {
-            self.swap_advance(step.advance.as_mut());
+            self.swap_advance(&mut step.advance);
         }
         if let Some(turn) = &mut step.turn {
             self.swap_turn(turn, sink);
         }
         if forwards {
-            self.swap_advance(step.advance.as_mut());
+            self.swap_advance(&mut step.advance);
         }
         self.refresh_windows(sink);
     }
 
-    fn swap_advance(&mut self, advance: Option<&mut Advance>) {
+    fn swap_advance(&mut self, Advance { chain_key, next }: &mut Advance) {
         let index = self.current_index();
-        if let (Some(advance), Some(line)) = (advance, index.and_then(|index| self.lines.get_mut(index))) {
-            self.chain_key.swap_guarded(&mut advance.chain_key);
-            mem::swap(&mut line.next, &mut advance.next);
+        if let (Some(next), Some(line)) = (next, index.and_then(|index| self.lines.get_mut(index))) {
+            self.chain_key.swap_guarded(chain_key);
+            mem::swap(&mut line.next, next);
         }
     }
 
@@ -300,8 +337,8 @@ pub(crate) fn check_jump(end: u32, jump: u32) -> Result<(), ReceiveError> {
 }
 
 /// Message keys that are passed over on the way.
-#[derive(Default)]
 pub(crate) struct Skip {
+    now: UnixTime,
     keys: Vec<SkippedKey>,
     chains: Vec<(u64, ChainKeys)>,
     /// Keys that no bound could have kept.
@@ -309,32 +346,41 @@ pub(crate) struct Skip {
 }
 
 impl Skip {
-    /// Derives the keys of a range and returns the chain key behind it. Only as many as could be kept are kept.
+    /// None yet; those that come are passed over now.
+    pub(crate) fn at(now: UnixTime) -> Self {
+        Self { now, keys: Vec::new(), chains: Vec::new(), lost: 0 }
+    }
+
+    /// Derives the keys of a range, and takes the chain key behind it. Only as many as could be kept are kept.
     pub(crate) fn run(
         &mut self,
         chain: u64,
         line: &ChainKeys,
         context: &[u8; 32],
-        start: &[u8; 32],
+        chain_key: &mut Guarded<32>,
         range: Range<u32>,
-    ) -> Guarded<32> {
-        let mut chain_key = Guarded::from(*start);
+    ) {
         if range.is_empty() {
-            return chain_key;
+            return;
         }
         self.chains.push((chain, ChainKeys::derive(line.secret().expose(), context)));
         let keep_from = range.end.saturating_sub(u32::try_from(MAX_SKIPPED).unwrap_or(u32::MAX));
+        let (mut next, mut message_key) = (guarded(), guarded());
         for n in range {
-            let step = kdf_ck(&chain_key);
-            chain_key = step.chain_key;
+            kdf_ck(chain_key, &mut next, &mut message_key);
+            chain_key.copy_from_slice(next.as_slice());
             if n < keep_from {
                 self.lost = self.lost.saturating_add(1);
             } else {
-                let key = Secret::new(&step.message_key);
-                self.keys.push(SkippedKey { tag: line.tag_within(n), chain, n, key });
+                self.keys.push(SkippedKey {
+                    tag: line.tag(n),
+                    chain,
+                    n,
+                    since: self.now,
+                    key: Secret::new(&message_key),
+                });
             }
         }
-        chain_key
     }
 
     /// Plans to keep the keys.

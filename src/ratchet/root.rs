@@ -16,10 +16,15 @@ pub(crate) struct RootStep {
 /// `rk'(32) || ck(32) || next header secret(32) = HKDF(salt = rk, ikm = dh || pq, label || context, 96)`.
 ///
 /// `pq` is empty, or a KEM secret bound to its key and ciphertext.
-pub(crate) fn kdf_rk(root_key: &[u8; 32], dh: &[u8; DH_LEN], pq: Option<&Secret<64>>, context: &[u8; 32]) -> RootStep {
+pub(crate) fn kdf_rk(
+    root_key: &[u8; 32],
+    dh: &Secret<DH_LEN>,
+    pq: Option<&Secret<64>>,
+    context: &[u8; 32],
+) -> RootStep {
     let pq = pq.map_or(&[][..], |mix| mix.expose());
-    let okm = kdf::derive::<96>(root_key, &[dh, pq], Label::RootStep, context);
-    let [root_key, chain_key, next_header_secret] = split(okm.as_slice());
+    let okm = kdf::derive::<96>(root_key, &[dh.expose(), pq], Label::RootStep, context);
+    let [root_key, chain_key, next_header_secret] = split(okm.expose());
     RootStep { root_key, chain_key, next_header_secret }
 }
 

@@ -7,14 +7,14 @@ use crate::ratchet::chain::{ChainKeys, HeaderSecret, kdf_ck};
 use crate::ratchet::kem::{KemRatchet, Portion};
 use crate::ratchet::root::kdf_rk;
 use crate::ratchet::state::{Ratchet, Sending};
-use crate::secret::{Guarded, Secret};
+use crate::secret::{Guarded, Secret, guarded};
 use crate::wire::payload::Tail;
 use crate::wire::sealed::Tag;
 use alloc::boxed::Box;
 use core::mem;
 use rand_core::CryptoRng;
 
-/// A planned message to send: what to encrypt it with.
+/// A planned message to send: what to encrypt it with. Filled where it stays, as the step is.
 pub(crate) struct Outgoing {
     pub(crate) message_key: Guarded<32>,
     pub(crate) header_key: Guarded<32>,
@@ -28,24 +28,25 @@ pub(crate) struct Outgoing {
 /// What sending a message changes.
 #[derive(Debug)]
 pub(crate) struct SendStep {
-    chain: ChainStep,
+    /// Where the chain then stands, if it goes on.
+    chain_key: Guarded<32>,
+    n: u32,
+    /// A new chain.
+    turn: Option<Box<SendTurn>>,
     kem: KemRatchet,
     portion: Portion,
 }
 
 impl SendStep {
+    /// Changes nothing: [`Ratchet::plan_send`] fills it where it stays.
+    pub(crate) fn empty() -> Self {
+        Self { chain_key: guarded(), n: 0, turn: None, kem: KemRatchet::new(), portion: Portion::default() }
+    }
+
     /// The fragments that go with the message.
     pub(crate) fn fragments(&self) -> impl Tail {
         (&self.kem, self.portion)
     }
-}
-
-#[derive(Debug)]
-enum ChainStep {
-    /// One step of the chain.
-    Advance { chain_key: Guarded<32>, n: u32 },
-    /// A new chain.
-    Turn(Box<SendTurn>),
 }
 
 /// A new sending chain.
@@ -62,33 +63,37 @@ impl Ratchet {
     pub(crate) fn plan_send<R: CryptoRng + ?Sized>(
         &self,
         room: usize,
+        step: &mut SendStep,
+        outgoing: &mut Outgoing,
         rng: &mut R,
-    ) -> Result<(SendStep, Outgoing), SealError> {
-        let mut kem = self.kem.clone();
-        let (chain, mut outgoing) = match &self.sending {
-            Sending::Idle { previous_chain_len } => self.plan_send_turn(*previous_chain_len, &mut kem, rng)?,
+    ) -> Result<(), SealError> {
+        step.kem = self.kem.clone();
+        match &self.sending {
+            Sending::Idle { previous_chain_len } => {
+                self.plan_send_turn(*previous_chain_len, step, outgoing, rng)?;
+            }
             Sending::Active { key_pair, keys, chain_key, n, previous_chain_len } => {
                 if *n >= MAX_CHAIN_LEN {
                     return Err(SealError::ChainExhausted);
                 }
-                let step = kdf_ck(chain_key.expose());
-                let ratchet_key = *key_pair.public();
-                let outgoing = Outgoing::new(step.message_key, keys, ratchet_key, *previous_chain_len, *n);
-                (ChainStep::Advance { chain_key: step.chain_key, n: n.saturating_add(1) }, outgoing)
+                kdf_ck(chain_key.expose(), &mut step.chain_key, &mut outgoing.message_key);
+                step.n = n.saturating_add(1);
+                outgoing.name(keys, key_pair.public(), *previous_chain_len, *n);
             }
-        };
-        kem.prepare(rng);
-        outgoing.kem_epoch = kem.sent_epoch();
-        let portion = kem.take_portion(room);
-        Ok((SendStep { chain, kem, portion }, outgoing))
+        }
+        step.kem.prepare(rng);
+        outgoing.kem_epoch = step.kem.sent_epoch();
+        step.portion = step.kem.take_portion(room);
+        Ok(())
     }
 
     fn plan_send_turn<R: CryptoRng + ?Sized>(
         &self,
         previous_chain_len: u32,
-        kem: &mut KemRatchet,
+        step: &mut SendStep,
+        outgoing: &mut Outgoing,
         rng: &mut R,
-    ) -> Result<(ChainStep, Outgoing), SealError> {
+    ) -> Result<(), SealError> {
         let key_pair = DhKeyPair::generate(rng);
         // The peer's key was found good when it came.
         let dh = match &self.remote.point {
@@ -96,31 +101,30 @@ impl Ratchet {
             None => key_pair.agree(&self.remote.key.point()),
         };
         let dh = dh.ok_or(SealError::Handshake(HandshakeError::WeakKey))?;
-        let mix = kem.begin_chain();
+        let mix = step.kem.begin_chain();
         let root = kdf_rk(self.root_key.expose(), &dh, mix.as_deref(), &self.context);
         let keys = ChainKeys::derive(self.next_send.expose(), &self.context);
-        let first = kdf_ck(root.chain_key.expose());
-        let outgoing = Outgoing::new(first.message_key, &keys, *key_pair.public(), previous_chain_len, 0);
-        let chain_key = Secret::new(&first.chain_key);
-        let turn = SendTurn {
+        let chain_key = Secret::made(|next| kdf_ck(root.chain_key.expose(), next, &mut outgoing.message_key));
+        outgoing.name(&keys, key_pair.public(), previous_chain_len, 0);
+        step.turn = Some(Box::new(SendTurn {
             root_key: root.root_key,
             sending: Sending::Active { key_pair, keys, chain_key, n: 1, previous_chain_len },
             next_send: HeaderSecret::new(root.next_header_secret.expose()),
-        };
-        Ok((ChainStep::Turn(Box::new(turn)), outgoing))
+        }));
+        Ok(())
     }
 
     /// Exchanges the state with what a plan holds.
     pub(crate) fn swap_send(&mut self, step: &mut SendStep) {
         mem::swap(&mut self.kem, &mut step.kem);
-        match &mut step.chain {
-            ChainStep::Advance { chain_key: new_key, n: new_n } => {
+        match &mut step.turn {
+            None => {
                 if let Sending::Active { chain_key, n, .. } = &mut self.sending {
-                    chain_key.swap_guarded(new_key);
-                    mem::swap(n, new_n);
+                    chain_key.swap_guarded(&mut step.chain_key);
+                    mem::swap(n, &mut step.n);
                 }
             }
-            ChainStep::Turn(turn) => {
+            Some(turn) => {
                 self.root_key.swap(&mut turn.root_key);
                 self.remote.point = None;
                 mem::swap(&mut self.sending, &mut turn.sending);
@@ -131,8 +135,18 @@ impl Ratchet {
 }
 
 impl Outgoing {
-    fn new(message_key: Guarded<32>, keys: &ChainKeys, ratchet_key: DhPublic, previous_chain_len: u32, n: u32) -> Self {
-        let (header_key, tag) = (Guarded::from(*keys.header_key()), keys.tag_within(n));
-        Self { message_key, header_key, tag, ratchet_key, previous_chain_len, n, kem_epoch: 0 }
+    pub(crate) fn empty() -> Self {
+        let (tag, ratchet_key) = (Tag::from_bytes([0; Tag::LEN]), DhPublic([0; 32]));
+        let (message_key, header_key) = (guarded(), guarded());
+        Self { message_key, header_key, tag, ratchet_key, previous_chain_len: 0, n: 0, kem_epoch: 0 }
+    }
+
+    /// Sets all that the header says but the KEM epoch.
+    fn name(&mut self, keys: &ChainKeys, ratchet_key: &DhPublic, previous_chain_len: u32, n: u32) {
+        self.header_key.copy_from_slice(keys.header_key());
+        self.tag = keys.tag(n);
+        self.ratchet_key = *ratchet_key;
+        self.previous_chain_len = previous_chain_len;
+        self.n = n;
     }
 }

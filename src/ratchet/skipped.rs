@@ -2,6 +2,7 @@
 
 use crate::codec::{Reader, Write};
 use crate::error::DecodeError;
+use crate::keys::UnixTime;
 use crate::limits::{MAX_CHAIN_LEN, MAX_SKIPPED, SKIPPED_PER_BLOCK};
 use crate::ratchet::chain::{ChainKeys, TagSink, TagSource};
 use crate::secret::Secret;
@@ -15,6 +16,8 @@ pub(crate) struct SkippedKey {
     pub(crate) tag: Tag,
     pub(crate) chain: u64,
     pub(crate) n: u32,
+    /// When it was passed over.
+    pub(crate) since: UnixTime,
     pub(crate) key: Secret<32>,
 }
 
@@ -53,6 +56,11 @@ impl SkippedDelta {
         Self { remove: Vec::from([sequence]), ..Self::default() }
     }
 
+    /// How many keys it removes.
+    pub(crate) fn removed(&self) -> usize {
+        self.remove.len()
+    }
+
     /// How many keys there are after it, of so many before.
     pub(crate) fn count_after(&self, before: usize) -> usize {
         before.saturating_add(self.insert.len()).saturating_sub(self.remove.len())
@@ -73,6 +81,13 @@ impl SkippedKeys {
     /// An empty store into which blocks with so many keys are to be read.
     pub(crate) fn expecting(expected: usize) -> Self {
         Self { expected, ..Self::default() }
+    }
+
+    /// Goes on with the keys that were read, and says how many are missing.
+    pub(crate) fn accept_loss(&mut self) -> usize {
+        let missing = self.expected.saturating_sub(self.entries.len());
+        self.expected = self.entries.len();
+        missing
     }
 
     /// Whether all keys that were expected have been read.
@@ -121,6 +136,13 @@ impl SkippedKeys {
         let used: BTreeSet<u64> = insert.iter().map(|(_, key)| key.chain).collect();
         let chains = chains.into_iter().filter(|(chain, _)| used.contains(chain)).collect();
         SkippedDelta { insert, remove, chains, lost }
+    }
+
+    /// Plans to delete the keys that were passed over before a moment. `None` if there are none.
+    pub(crate) fn plan_expire(&self, before: UnixTime) -> Option<SkippedDelta> {
+        let old = self.entries.iter().filter(|(_, entry)| entry.since < before);
+        let remove: Vec<u64> = old.map(|(sequence, _)| *sequence).collect();
+        (!remove.is_empty()).then(|| SkippedDelta { remove, ..SkippedDelta::default() })
     }
 
     /// Applies a delta and turns it into its inverse.
@@ -184,7 +206,7 @@ impl SkippedKeys {
     /// Writes one block:
     ///
     /// ```text
-    /// chain count(1) || (chain(8) || header secret(32)) each || key count(1) || (place(1) || chain(8) || n(4) || mk(32)) each
+    /// chain count(1) || (chain(8) || header secret(32)) each || key count(1) || (place(1) || chain(8) || n(4) || since(8) || mk(32)) each
     /// ```
     ///
     /// Chains ascend, places in the block ascend.
@@ -202,58 +224,57 @@ impl SkippedKeys {
             out.u8(u8::try_from(sequence.checked_rem(SKIPPED_PER_BLOCK).unwrap_or(0)).unwrap_or(u8::MAX));
             out.u64(entry.chain);
             out.u32(entry.n);
+            out.u64(entry.since.0);
             out.bytes(entry.key.expose());
         }
     }
 
-    /// Reads one block into the store.
+    /// Reads one block into the store, all of it or nothing.
     pub(crate) fn read_block(
         &mut self,
         block: u64,
         context: &[u8; 32],
         reader: &mut Reader<'_>,
     ) -> Result<(), DecodeError> {
-        let mut unused = BTreeSet::new();
+        let mut chains: BTreeMap<u64, ChainKeys> = BTreeMap::new();
         for _ in 0..reader.u8()? {
-            let number = reader.u64()?;
-            let secret = reader.array()?;
-            if unused.last().is_some_and(|last| number <= *last) {
+            let (number, secret) = (reader.u64()?, reader.array()?);
+            let ascends = chains.last_key_value().is_none_or(|(last, _)| number > *last);
+            let known = self.chains.get(&number).map(|known| known.keys.secret().expose());
+            if !ascends || known.is_some_and(|known| !crate::crypto::aead::equal(known, secret)) {
                 return Err(DecodeError::Invalid);
             }
-            unused.insert(number);
-            match self.chains.get(&number) {
-                None => {
-                    let keys = ChainKeys::derive(secret, context);
-                    self.chains.insert(number, SkippedChain { keys, count: 0 });
-                }
-                Some(known) if crate::crypto::aead::equal(known.keys.secret().expose(), secret) => {}
-                Some(_) => return Err(DecodeError::Invalid),
-            }
+            chains.insert(number, ChainKeys::derive(secret, context));
         }
-        let chains = unused.clone();
         // Far from the end of the numbers, so that the next ones exist.
         let base =
             block.checked_mul(SKIPPED_PER_BLOCK).filter(|base| *base < u64::MAX / 2).ok_or(DecodeError::Invalid)?;
+        let mut keys: Vec<(u64, SkippedKey)> = Vec::new();
         let mut last = None;
-        let count = reader.u8()?;
-        for _ in 0..count {
+        for _ in 0..reader.u8()? {
             let place = u64::from(reader.u8()?);
-            let (chain, n, key) = (reader.u64()?, reader.u32()?, reader.array()?);
+            let (chain, n, since, key) = (reader.u64()?, reader.u32()?, UnixTime(reader.u64()?), reader.array()?);
             if last.is_some_and(|last| place <= last) || place >= SKIPPED_PER_BLOCK || n >= MAX_CHAIN_LEN {
                 return Err(DecodeError::Invalid);
             }
             last = Some(place);
-            unused.remove(&chain);
-            let keys = self.chains.get(&chain).filter(|_| chains.contains(&chain)).ok_or(DecodeError::Invalid)?;
-            let tag = keys.keys.tag(n);
-            if self.by_tag.contains_key(&tag) {
+            let tag = chains.get(&chain).ok_or(DecodeError::Invalid)?.tag(n);
+            if self.by_tag.contains_key(&tag) || keys.iter().any(|(_, other)| other.tag == tag) {
                 return Err(DecodeError::Invalid);
             }
             let sequence = base.checked_add(place).ok_or(DecodeError::Invalid)?;
-            self.insert(sequence, SkippedKey { tag, chain, n, key: Secret::new(key) }, &mut ());
+            keys.push((sequence, SkippedKey { tag, chain, n, since, key: Secret::new(key) }));
         }
-        if count == 0 || !unused.is_empty() || self.entries.len() > MAX_SKIPPED {
+        let used: BTreeSet<u64> = keys.iter().map(|(_, key)| key.chain).collect();
+        let fits = self.entries.len().saturating_add(keys.len()) <= MAX_SKIPPED;
+        if keys.is_empty() || !chains.keys().eq(&used) || !fits {
             return Err(DecodeError::Invalid);
+        }
+        for (number, keys) in chains {
+            self.chains.entry(number).or_insert(SkippedChain { keys, count: 0 });
+        }
+        for (sequence, key) in keys {
+            self.insert(sequence, key, &mut ());
         }
         Ok(())
     }
@@ -273,7 +294,7 @@ mod tests {
 
     fn key(chain: u64, n: u32) -> SkippedKey {
         let tag = ChainKeys::derive(&[u8::try_from(chain).unwrap(); 32], &CONTEXT).tag(n);
-        SkippedKey { tag, chain, n, key: Secret::new(&[9; 32]) }
+        SkippedKey { tag, chain, n, since: UnixTime(7), key: Secret::new(&[9; 32]) }
     }
 
     /// Chains, each with a header secret; keys, each with place, chain and position.
@@ -289,6 +310,7 @@ mod tests {
             out.u8(*place);
             out.u64(*chain);
             out.u32(*n);
+            out.u64(7);
             out.bytes(&[9; 32]);
         }
         out
@@ -359,8 +381,8 @@ mod tests {
         for (number, positions) in (0..).zip(blocks.chunks(50)) {
             let keys: Vec<_> = (0..).zip(positions).map(|(place, n)| (place, 1, *n)).collect();
             let good = read(&mut full, number, &block(&[(1, 1)], &keys));
-            assert_eq!(good, full.len() <= MAX_SKIPPED);
+            assert_eq!(good, usize::try_from(number).unwrap() < MAX_SKIPPED / 50);
         }
-        assert_eq!(full.len(), MAX_SKIPPED + 1);
+        assert_eq!(full.len(), MAX_SKIPPED);
     }
 }

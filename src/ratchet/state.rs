@@ -21,7 +21,7 @@ use crate::ratchet::receive::ReceiveError;
 use crate::ratchet::root::kdf_rk;
 use crate::ratchet::skipped::SkippedKeys;
 use crate::secret::Secret;
-use crate::wire::sealed::Header;
+use crate::wire::sealed::{Header, Tag};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::ops::Range;
@@ -33,6 +33,8 @@ pub(crate) struct InitialSecrets {
     pub(crate) initiator_header: Secret<32>,
     /// Header secret of the responder's first chain.
     pub(crate) responder_header: Secret<32>,
+    /// What keys for the application come from; the ratchet does not look at it.
+    pub(crate) exporter: Secret<32>,
     /// What every message is bound to.
     pub(crate) context: [u8; 32],
 }
@@ -172,11 +174,42 @@ impl Ratchet {
         }
     }
 
+    /// Messages sent since the peer's present chain began: none of them was answered yet.
+    pub(crate) fn unanswered(&self) -> u32 {
+        match &self.sending {
+            Sending::Idle { .. } => 0,
+            Sending::Active { n, .. } => *n,
+        }
+    }
+
+    /// Messages of the peer's present chain that were opened or passed over.
+    pub(crate) fn received(&self) -> u32 {
+        self.current_line().map_or(0, |line| line.next)
+    }
+
+    /// The header keys of the chain in which a tag was consumed.
+    pub(crate) fn consumed_keys(&self, tag: &Tag) -> Option<&ChainKeys> {
+        self.lines.iter().find(|line| line.window.find(tag).is_some_and(|n| n < line.next)).map(|line| &line.keys)
+    }
+
+    /// The header secret of the chain that is sent in, or would be next.
+    pub(crate) fn sending_header_secret(&self) -> &HeaderSecret {
+        match &self.sending {
+            Sending::Active { keys, .. } => keys.secret(),
+            Sending::Idle { .. } => &self.next_send,
+        }
+    }
+
+    /// Those of the chains that the peer sends in, has sent in last, or would begin next.
+    pub(crate) fn receiving_header_secrets(&self) -> impl Iterator<Item = &HeaderSecret> {
+        self.lines.iter().map(|line| line.keys.secret())
+    }
+
     /// Where what is sent now goes.
     pub(crate) fn send_mailbox(&self) -> MailboxAddress {
         match &self.sending {
-            Sending::Active { keys, .. } => keys.mailbox(&self.context),
-            Sending::Idle { .. } => ChainKeys::derive(self.next_send.expose(), &self.context).mailbox(&self.context),
+            Sending::Active { keys, .. } => keys.mailbox(),
+            Sending::Idle { .. } => ChainKeys::derive(self.next_send.expose(), &self.context).mailbox(),
         }
     }
 
@@ -186,7 +219,7 @@ impl Ratchet {
         let first = self.first_line;
         let lines = self.lines.iter().rev().map(|line| &line.keys);
         let older = self.skipped.newest_chains().filter(move |(number, _)| *number < first).map(|(_, keys)| keys);
-        lines.chain(older).take(MAX_MAILBOXES).map(|keys| keys.mailbox(&self.context))
+        lines.chain(older).take(MAX_MAILBOXES).map(ChainKeys::mailbox)
     }
 
     // --- Lines ---------------------------------------------------------------------------------------------------

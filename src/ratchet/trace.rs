@@ -2,10 +2,16 @@
 
 use crate::crypto::kdf;
 use crate::labels::Label;
+use crate::ratchet::chain::kdf_ck;
 use crate::ratchet::erasure;
 use crate::ratchet::state::{Ratchet, Sending};
+use crate::secret::{Guarded, guarded};
 use crate::vectors::{Value, object};
+use crate::wire::sealed::Tag;
 use alloc::vec::Vec;
+
+/// As far ahead message keys are derived, twice as many as are kept.
+const AHEAD: u32 = 4_000;
 
 /// The 256 symbols of a coded string.
 pub(crate) fn symbols(data: &[u8; 1568]) -> Vec<[u8; 32]> {
@@ -25,6 +31,20 @@ pub(crate) fn kem_binding(key: &[u8; 1568], ciphertext: &[u8; 1568], secret: &[u
 }
 
 impl Ratchet {
+    /// The tag of any position of the sending chain, and its message key if that is yet to come and not far ahead.
+    pub(crate) fn sending_at(&self, at: u32) -> Option<(Tag, Option<Guarded<32>>)> {
+        let Sending::Active { keys, chain_key, n, .. } = &self.sending else { return None };
+        let key = at.checked_sub(*n).filter(|ahead| *ahead < AHEAD).map(|ahead| {
+            let (mut chain, mut next, mut key) = (*chain_key.expose(), guarded(), guarded());
+            for _ in 0..=ahead {
+                kdf_ck(&chain, &mut next, &mut key);
+                chain = *next;
+            }
+            key
+        });
+        Some((keys.tag(at), key))
+    }
+
     /// Keys and counters.
     pub(crate) fn trace(&self) -> Value {
         let sending = match &self.sending {

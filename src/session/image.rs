@@ -6,24 +6,26 @@ use crate::handshake;
 use crate::keys::{Fingerprint, IdentityKey, SessionId};
 use crate::limits::MAX_SKIPPED;
 use crate::ratchet::{Ratchet, SkippedKeys};
+use crate::secret::Secret;
 use crate::session::{Prefix, Rank, Session};
 use crate::state::{self, Image, Length};
 use crate::wire::introduction::PREFIX_LEN;
 use alloc::boxed::Box;
 
 impl Session {
-    /// Longest image of a session without its skipped keys, in bytes; 1,954 less once it is confirmed.
-    pub const MAX_STATE_LEN: usize = 1 + IdentityKey::LEN + Rank::LEN + 4 + PREFIX_LEN + Ratchet::MAX_STATE_LEN;
+    /// Longest image of a session without its skipped keys, in bytes; 1,970 less once it is confirmed.
+    pub const MAX_STATE_LEN: usize = 1 + IdentityKey::LEN + Rank::LEN + 32 + 4 + PREFIX_LEN + Ratchet::MAX_STATE_LEN;
 
     /// Writes everything but the skipped keys:
     ///
     /// ```text
-    /// peer identity(64) || created_at(8) || th2(32) || initiator(1) || one-time prekey used(1) || confirmed(1)
-    ///   || prefix flag(1) || prefix(1954) if the flag is 1 || ratchet
+    /// peer identity(64) || created_at(8) || th2(32) || exporter secret(32) || initiator(1) || one-time prekey used(1)
+    ///   || confirmed(1) || prefix flag(1) || prefix(1970) if the flag is 1 || ratchet
     /// ```
     pub(crate) fn write(&self, out: &mut impl Write) {
         self.peer.write(out);
         self.rank.write(out);
+        out.bytes(self.exporter.expose());
         out.flag(self.initiator);
         out.flag(self.one_time);
         out.flag(self.confirmed);
@@ -38,6 +40,7 @@ impl Session {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let peer = IdentityKey::read(reader)?;
         let rank = Rank::read(reader)?;
+        let exporter = Secret::new(reader.array()?);
         let (initiator, one_time, confirmed) = (reader.flag()?, reader.flag()?, reader.flag()?);
         let prefix = if reader.flag()? { Some(Prefix::new(Box::new(*reader.array()?))) } else { None };
         // A prefix is there exactly as long as an initiator waits.
@@ -59,12 +62,18 @@ impl Session {
             one_time,
             confirmed,
             prefix,
+            exporter,
             ratchet,
         })
     }
 
     pub(crate) fn skipped(&self) -> &SkippedKeys {
         self.ratchet.skipped()
+    }
+
+    /// Goes on with the skipped keys that were read, and says how many are missing.
+    pub(crate) fn accept_loss(&mut self) -> usize {
+        self.ratchet.skipped_mut().accept_loss()
     }
 
     pub(crate) fn read_skipped(&mut self, block: u64, reader: &mut Reader<'_>) -> Result<(), DecodeError> {

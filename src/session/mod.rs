@@ -9,13 +9,13 @@
 //! use sceau::{Envelope, IdentityKeyPair, Padding, UnixTime};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let (mut rng, now, lifetimes) = (rand::rng(), UnixTime(1_800_000_000), PreKeyLifetimes::default());
+//! let (mut rng, now, lifetimes) = (rand::rng(), UnixTime::from_secs(1_800_000_000)?, PreKeyLifetimes::default());
 //! let (alice, bob) = (IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng));
 //! let mut prekeys = PreKeyStore::new();
-//! let bundle = prekeys.publish(&bob, 1, Rotation::IfDue, &lifetimes, now, &mut rng)?.take_bundle();
+//! let bundle = prekeys.publish(&bob, 1, Rotation::IfDue, &lifetimes, now, &mut rng)?.into_entry()?.take_bundle();
 //!
 //! let bundle = VerifiedPreKeyBundle::verify(bundle, now)?;
-//! let mut to_bob = Session::initiate(&alice, None, &bundle, now.0, &mut rng)?;
+//! let mut to_bob = Session::initiate(&alice, None, &bundle, now.as_secs(), &mut rng)?;
 //! let bytes = to_bob.seal(b"Bonjour", Padding::default(), &mut rng)?;
 //!
 //! let accepted = Session::accept(&bob, &prekeys, &Envelope::parse(&bytes)?, &lifetimes, now)?;
@@ -23,7 +23,7 @@
 //! assert!(matches!(opened.content, Content::Message(text) if text == b"Bonjour"));
 //!
 //! let reply = to_alice.seal(b"Salut", Padding::default(), &mut rng)?;
-//! assert!(matches!(to_bob.open(&Envelope::parse(&reply)?)?.content, Content::Message(text) if text == b"Salut"));
+//! assert!(matches!(to_bob.open(&Envelope::parse(&reply)?, now)?.content, Content::Message(text) if text == b"Salut"));
 //! # Ok(())
 //! # }
 //! ```
@@ -31,6 +31,8 @@
 //! **Persist, then transmit**: store [`Session::to_state`] after sealing and before the bytes leave, and together with
 //! the plaintext after opening. Who does not loses messages after a restart, never secrecy.
 
+mod accept;
+mod export;
 mod image;
 mod open;
 mod seal;
@@ -38,22 +40,25 @@ mod seal;
 pub(crate) mod testing;
 #[cfg(feature = "vectors")]
 #[allow(clippy::arithmetic_side_effects, reason = "no product code")]
-mod trace;
+pub(crate) mod trace;
 
 pub use crate::wire::control::{Control, Rank};
-pub use open::{Accepted, Opened};
+pub use accept::Accepted;
+pub use export::ExportedKey;
+pub use open::Opened;
 
 pub(crate) use open::{OpenStep, PlannedOpen};
 pub(crate) use seal::SealStep;
 
 use crate::crypto::{HANDSHAKE_STACK, scrubbed};
 use crate::error::HandshakeError;
-use crate::handshake;
+use crate::handshake::{self, Initiated, Shown};
 use crate::identity::IdentityKeyPair;
 use crate::keys::{Fingerprint, IdentityKey, MailboxAddress, SessionId};
+use crate::limits::ANSWER_AFTER;
 use crate::prekey::VerifiedPreKeyBundle;
 use crate::ratchet::{Ratchet, TagSink};
-use crate::secret::GuardedVec;
+use crate::secret::{GuardedVec, Secret};
 use crate::wire::attachment::Attachment;
 use crate::wire::certificate::Certificate;
 use crate::wire::introduction::{PREFIX_LEN, prefix_hash};
@@ -72,6 +77,8 @@ pub enum Content {
     Message(Vec<u8>),
     /// What opens content that travels beside the message, and a note on it.
     Attachment(Attachment, Vec<u8>),
+    /// What opens a message that travels beside its envelope, being too long for one.
+    LongMessage(Attachment),
     /// The peer has read these messages.
     Receipt(Vec<Tag>),
     /// What the other side's device says to this one.
@@ -137,6 +144,7 @@ impl fmt::Debug for Content {
         match self {
             Self::Message(content) => write!(f, "Message({} bytes)", content.len()),
             Self::Attachment(attachment, note) => write!(f, "{attachment:?} with {} bytes", note.len()),
+            Self::LongMessage(attachment) => f.debug_tuple("LongMessage").field(attachment).finish(),
             Self::Receipt(tags) => f.debug_tuple("Receipt").field(tags).finish(),
             Self::Group(content) => f.debug_tuple("Group").field(content).finish(),
             Self::Control(control) => f.debug_tuple("Control").field(control).finish(),
@@ -155,6 +163,8 @@ pub struct Session {
     confirmed: bool,
     /// The initiator's, until it is confirmed.
     prefix: Option<Prefix>,
+    /// What exported keys come from.
+    exporter: Secret<32>,
     ratchet: Ratchet,
 }
 
@@ -163,6 +173,11 @@ impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("id", &self.id).field("peer", &self.peer_fingerprint).finish_non_exhaustive()
     }
+}
+
+/// For [`ANSWER_AFTER`] messages one in return.
+fn answer_is_owed(received: u32, sent: u32) -> bool {
+    received / ANSWER_AFTER > sent
 }
 
 struct Prefix {
@@ -194,18 +209,31 @@ impl Session {
         created_at: u64,
         rng: &mut R,
     ) -> Result<Self, HandshakeError> {
-        scrubbed::<HANDSHAKE_STACK, _>(|| Self::initiate_unscrubbed(identity, certificate, bundle, created_at, rng))
+        Self::initiate_after(None, identity, certificate, bundle, created_at, rng)
     }
 
-    fn initiate_unscrubbed<R: CryptoRng + ?Sized>(
+    /// The same, and shows the peer that this side holds a session with it: so it knows that no state was lost
+    /// ([`Accepted::continues`]).
+    ///
+    /// # Errors
+    /// As [`Self::initiate`].
+    pub fn initiate_after<R: CryptoRng + ?Sized>(
+        before: Option<&Self>,
         identity: &IdentityKeyPair,
         certificate: Option<&Certificate>,
         bundle: &VerifiedPreKeyBundle,
         created_at: u64,
         rng: &mut R,
     ) -> Result<Self, HandshakeError> {
-        let initiated = handshake::initiate(identity, certificate, bundle, created_at, rng)?;
-        Ok(Self {
+        let before = before.map(|before| before.ratchet.sending_header_secret().expose());
+        scrubbed::<HANDSHAKE_STACK, _>(|| {
+            let initiated = handshake::initiate(identity, certificate, bundle, created_at, before, rng)?;
+            Ok(Self::initiated(initiated, bundle, created_at))
+        })
+    }
+
+    fn initiated(initiated: Initiated, bundle: &VerifiedPreKeyBundle, created_at: u64) -> Self {
+        Self {
             id: SessionId::derive(&initiated.secrets.context),
             peer: *bundle.identity(),
             peer_fingerprint: bundle.fingerprint(),
@@ -215,7 +243,8 @@ impl Session {
             confirmed: false,
             prefix: Some(Prefix::new(initiated.prefix)),
             ratchet: Ratchet::initiator(&initiated.secrets, bundle.signed().fields.dh),
-        })
+            exporter: initiated.secrets.exporter,
+        }
     }
 
     /// The session's name on this device; the peer's device gives it the same.
@@ -266,6 +295,21 @@ impl Session {
     /// Whether the peer is known to hold the session: it is not an introduction of this side's that waits for an answer.
     pub(crate) fn is_answered(&self) -> bool {
         self.confirmed || !self.initiator
+    }
+
+    /// Whether an introduction's author has shown that it holds this session.
+    pub(crate) fn is_continued_by(&self, shown: &Shown) -> bool {
+        self.ratchet.receiving_header_secrets().any(|secret| shown.continues(secret.expose()))
+    }
+
+    /// Messages sealed since the peer's last turn: nobody knows whether it has opened them.
+    pub fn unanswered(&self) -> u32 {
+        self.ratchet.unanswered()
+    }
+
+    /// Whether the peer has written so much that an answer is owed, if nothing else is sealed.
+    pub(crate) fn owes_answer(&self) -> bool {
+        answer_is_owed(self.ratchet.received(), self.ratchet.unanswered())
     }
 
     /// Tells a sink of every tag that this side recognises.

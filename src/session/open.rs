@@ -2,22 +2,17 @@
 //! tag up, hash, open the small header over the body's hash, and only then derive keys.
 
 use crate::codec::Reader;
-use crate::crypto::{HANDSHAKE_STACK, STEP_STACK, scrubbed};
+use crate::crypto::aead::AEAD_STACK;
+use crate::crypto::{STEP_STACK, scrubbed};
 use crate::error::OpenError;
-use crate::handshake::{self, Responded};
-use crate::identity::IdentityKeyPair;
-use crate::keys::{SessionId, UnixTime};
-use crate::limits::MAX_FIRST_JUMP;
+use crate::keys::UnixTime;
 use crate::message::Opening;
-use crate::prekey::{PreKeyChange, PreKeyLifetimes, PreKeyStore};
-use crate::ratchet::{ChainKeys, Incoming, Place, Ratchet, ReceiveError, ReceiveStep, TagSink};
-use crate::secret::{GuardedVec, guard};
-use crate::session::{Content, GroupContent, Prefix, Rank, Session, SessionStatus};
+use crate::ratchet::{ChainKeys, Place, ReceiveError, ReceiveStep, SkippedDelta, TagSink};
+use crate::secret::{GuardedVec, guard, guarded};
+use crate::session::{Content, GroupContent, Prefix, Session, SessionStatus, answer_is_owed};
 use crate::wire::attachment::Attachment;
-use crate::wire::certificate::Certificate;
 use crate::wire::control::{Control, decode_receipt};
 use crate::wire::envelope::Envelope;
-use crate::wire::introduction::IntroductionId;
 use crate::wire::payload::{CONTENT_OFFSET, Payload, PayloadKind};
 use crate::wire::sealed::{HEADER_LEN, Header, Tag};
 use alloc::boxed::Box;
@@ -41,20 +36,20 @@ pub struct Opened {
 
 /// Opens a header under the keys of a chain: everything in the envelope is then the peer's. `is_tag` says whether the
 /// envelope's tag is that of the header's position.
-fn open_header(
+pub(super) fn open_header(
     opening: &Opening<'_>,
     keys: &ChainKeys,
     context: &[u8; 32],
     is_tag: impl FnOnce(u32) -> bool,
 ) -> Option<AuthenticHeader> {
-    let bytes = opening.header(keys.header_key(), context)?;
+    let bytes = scrubbed::<AEAD_STACK, _>(|| opening.header(keys.header_key(), context))?;
     let header = Reader::whole(&bytes, Header::read).ok()?;
     is_tag(header.n).then_some(AuthenticHeader { header, bytes })
 }
 
 /// A header that opened, and its bytes as they were.
-struct AuthenticHeader {
-    header: Header,
+pub(super) struct AuthenticHeader {
+    pub(super) header: Header,
     bytes: [u8; HEADER_LEN],
 }
 
@@ -76,6 +71,10 @@ impl fmt::Debug for OpenStep {
 }
 
 impl OpenStep {
+    fn empty() -> Self {
+        Self { receive: ReceiveStep::empty(), confirmation: None }
+    }
+
     pub(crate) fn changed_blocks(&self) -> impl Iterator<Item = u64> {
         self.receive.changed_blocks()
     }
@@ -89,86 +88,19 @@ pub(crate) struct PlannedOpen<S = Box<OpenStep>> {
     pub(crate) status: SessionStatus,
     /// Whether it is the first message of a chain.
     pub(crate) begins_chain: bool,
-}
-
-impl PlannedOpen<OpenStep> {
-    fn boxed(self) -> PlannedOpen {
-        let Self { step, opened, status, begins_chain } = self;
-        PlannedOpen { step: Box::new(step), opened, status, begins_chain }
-    }
-}
-
-/// An introduction that was accepted: the session, the message, and what the prekey store has to forget and to keep.
-#[derive(Debug)]
-#[must_use = "settle it with the prekey store, and store both"]
-pub struct Accepted {
-    pub(crate) session: Session,
-    pub(crate) opened: Unclaimed,
-    pub(crate) changes: Vec<PreKeyChange>,
-    pub(crate) certificate: Option<Certificate>,
-}
-
-/// A message that was opened: its content is wiped if nobody takes it.
-#[derive(Debug)]
-pub(crate) struct Unclaimed(Opened);
-
-impl Unclaimed {
-    pub(crate) fn take(mut self) -> Opened {
-        let Opened { content, tag, lost, bad_fragment } = &mut self.0;
-        let content = mem::replace(content, Content::Receipt(Vec::new()));
-        Opened { content, tag: *tag, lost: *lost, bad_fragment: *bad_fragment }
-    }
-}
-
-impl Drop for Unclaimed {
-    fn drop(&mut self) {
-        if let Content::Message(text) | Content::Attachment(_, text) = &mut self.0.content {
-            guard(mem::take(text));
-        }
-    }
-}
-
-impl Accepted {
-    /// The session that the introduction makes.
-    pub fn session(&self) -> &Session {
-        &self.session
-    }
-
-    /// The certificate that its author shows. It was not checked
-    /// ([`crate::certificate::CertificatePolicy::check`]).
-    pub fn certificate(&self) -> Option<&Certificate> {
-        self.certificate.as_ref()
-    }
-
-    /// Deletes the one-time prekey that was used, and records the introduction so that it is never accepted again.
-    /// Store the session, the prekeys and the plaintext together.
-    ///
-    /// # Errors
-    /// [`OpenError::Replayed`] or [`OpenError::PreKeyGone`] if meanwhile the same introduction, or another one with the
-    /// same one-time prekey, was settled; nothing has changed.
-    pub fn settle(mut self, prekeys: &mut PreKeyStore) -> Result<(Session, Opened), OpenError> {
-        for change in &self.changes {
-            match change {
-                PreKeyChange::Introduction(id, _) if prekeys.record().get(id).is_some() => {
-                    return Err(OpenError::Replayed);
-                }
-                PreKeyChange::OneTime(id, _) if !prekeys.has_one_time(*id) => return Err(OpenError::PreKeyGone),
-                _ => {}
-            }
-        }
-        prekeys.swap_all(&mut self.changes);
-        Ok((self.session, self.opened.take()))
-    }
+    /// Whether an answer is owed with it, if nothing else is sealed.
+    pub(crate) owes_answer: bool,
 }
 
 impl Session {
-    /// Opens a message of the peer's. Store the session together with the plaintext.
+    /// Opens a message of the peer's. Store the session together with the plaintext. Keys of messages that are passed over
+    /// are kept from `now` on ([`Self::forget_skipped`]).
     ///
     /// # Errors
     /// [`OpenError`]; nothing has changed. [`OpenError::Unknown`] says that the message is not of this session, or too
     /// far ahead to be recognised by its tag ([`Self::search`]).
-    pub fn open(&mut self, envelope: &Envelope<'_>) -> Result<Opened, OpenError> {
-        self.open_into(envelope, Vec::new())
+    pub fn open(&mut self, envelope: &Envelope<'_>, now: UnixTime) -> Result<Opened, OpenError> {
+        self.open_into(envelope, Vec::new(), now)
     }
 
     /// As [`Self::open`], with a buffer for the content: [`Content::Message`] gives it back. What is in it is wiped. Nothing is
@@ -176,12 +108,13 @@ impl Session {
     ///
     /// # Errors
     /// As [`Self::open`]; nothing has changed.
-    pub fn open_into(&mut self, envelope: &Envelope<'_>, buffer: Vec<u8>) -> Result<Opened, OpenError> {
+    pub fn open_into(&mut self, envelope: &Envelope<'_>, buffer: Vec<u8>, now: UnixTime) -> Result<Opened, OpenError> {
         let buffer = guard(buffer);
         let place = self.ratchet.locate(&envelope.tag()).ok_or(OpenError::Unknown)?;
         scrubbed::<STEP_STACK, _>(|| {
             let opening = Opening::with_buffer(envelope, buffer);
-            self.plan_at(place, &opening).map(|planned| self.settle(planned))
+            let header = self.header_at(place, &opening)?;
+            self.open_authentic(place, &header, &opening, now)
         })
     }
 
@@ -190,13 +123,25 @@ impl Session {
     ///
     /// # Errors
     /// [`OpenError`]; nothing has changed.
-    pub fn search(&mut self, envelope: &Envelope<'_>) -> Result<Opened, OpenError> {
-        scrubbed::<STEP_STACK, _>(|| self.plan_anywhere(&Opening::new(envelope)).map(|planned| self.settle(planned)))
+    pub fn search(&mut self, envelope: &Envelope<'_>, now: UnixTime) -> Result<Opened, OpenError> {
+        scrubbed::<STEP_STACK, _>(|| {
+            let opening = Opening::new(envelope);
+            let (place, header) = self.header_anywhere(&opening)?;
+            self.open_authentic(place, &header, &opening, now)
+        })
     }
 
-    fn settle(&mut self, mut planned: PlannedOpen<OpenStep>) -> Opened {
-        self.swap_open(&mut planned.step, &mut ());
-        planned.opened
+    pub(super) fn open_authentic(
+        &mut self,
+        place: Place,
+        header: &AuthenticHeader,
+        opening: &Opening<'_>,
+        now: UnixTime,
+    ) -> Result<Opened, OpenError> {
+        let mut step = OpenStep::empty();
+        let planned = self.plan_authentic(place, header, opening, now, &mut step)?;
+        self.swap_open(planned.step, &mut ());
+        Ok(planned.opened)
     }
 
     /// Where a tag belongs.
@@ -205,21 +150,41 @@ impl Session {
     }
 
     /// Plans to open a message whose tag was found at this place. The step is kept on the heap until it is stored.
-    pub(crate) fn plan_open(&self, place: Place, opening: &Opening<'_>) -> Result<PlannedOpen, OpenError> {
-        scrubbed::<STEP_STACK, _>(|| self.plan_at(place, opening).map(PlannedOpen::boxed))
+    pub(crate) fn plan_open(
+        &self,
+        place: Place,
+        opening: &Opening<'_>,
+        now: UnixTime,
+    ) -> Result<PlannedOpen, OpenError> {
+        scrubbed::<STEP_STACK, _>(|| self.plan_boxed(place, &self.header_at(place, opening)?, opening, now))
     }
 
     /// Plans to open a message that may be anywhere in the current or the next receiving chain.
-    pub(crate) fn plan_search(&self, opening: &Opening<'_>) -> Result<PlannedOpen, OpenError> {
-        scrubbed::<STEP_STACK, _>(|| self.plan_anywhere(opening).map(PlannedOpen::boxed))
+    pub(crate) fn plan_search(&self, opening: &Opening<'_>, now: UnixTime) -> Result<PlannedOpen, OpenError> {
+        scrubbed::<STEP_STACK, _>(|| {
+            let (place, header) = self.header_anywhere(opening)?;
+            self.plan_boxed(place, &header, opening, now)
+        })
     }
 
-    fn plan_at(&self, place: Place, opening: &Opening<'_>) -> Result<PlannedOpen<OpenStep>, OpenError> {
+    fn plan_boxed(
+        &self,
+        place: Place,
+        header: &AuthenticHeader,
+        opening: &Opening<'_>,
+        now: UnixTime,
+    ) -> Result<PlannedOpen, OpenError> {
+        let mut step = Box::new(OpenStep::empty());
+        let PlannedOpen { opened, status, begins_chain, owes_answer, .. } =
+            self.plan_authentic(place, header, opening, now, &mut step)?;
+        Ok(PlannedOpen { step, opened, status, begins_chain, owes_answer })
+    }
+
+    fn header_at(&self, place: Place, opening: &Opening<'_>) -> Result<AuthenticHeader, OpenError> {
         if place == Place::Spent {
             return Err(OpenError::Duplicate);
         }
-        let header = self.open_header(place, opening).ok_or(OpenError::Rejected)?;
-        self.plan_authentic(place, &header, opening)
+        self.open_header(place, opening).ok_or(OpenError::Rejected)
     }
 
     fn open_header(&self, place: Place, opening: &Opening<'_>) -> Option<AuthenticHeader> {
@@ -227,58 +192,74 @@ impl Session {
         open_header(opening, self.ratchet.keys_at(place)?, self.ratchet.context(), is_tag)
     }
 
-    fn plan_anywhere(&self, opening: &Opening<'_>) -> Result<PlannedOpen<OpenStep>, OpenError> {
+    fn header_anywhere(&self, opening: &Opening<'_>) -> Result<(Place, AuthenticHeader), OpenError> {
         if let Some(place) = self.ratchet.locate(opening.tag()) {
-            return self.plan_at(place, opening);
+            return self.header_at(place, opening).map(|header| (place, header));
         }
-        for place in [Place::Current, Place::Next] {
-            if let Some(header) = self.open_header(place, opening) {
-                return self.plan_authentic(place, &header, opening);
-            }
-        }
-        Err(OpenError::Unknown)
+        let mut places = [Place::Current, Place::Next].into_iter();
+        places.find_map(|place| Some((place, self.open_header(place, opening)?))).ok_or(OpenError::Unknown)
     }
 
-    /// From here on the whole envelope is the peer's.
-    fn plan_authentic(
+    /// From here on the whole envelope is the peer's. What it changes is written to where it stays.
+    fn plan_authentic<'s>(
         &self,
         place: Place,
         header: &AuthenticHeader,
         opening: &Opening<'_>,
-    ) -> Result<PlannedOpen<OpenStep>, OpenError> {
+        now: UnixTime,
+        step: &'s mut OpenStep,
+    ) -> Result<PlannedOpen<&'s mut OpenStep>, OpenError> {
         let peer = self.peer_fingerprint;
-        let incoming = self.ratchet.plan_receive(place, &header.header).map_err(|error| match error {
+        let (receive, mut message_key) = (&mut step.receive, guarded());
+        let received = self.ratchet.plan_receive(place, &header.header, now, receive, &mut message_key);
+        let begins_chain = received.map_err(|error| match error {
             ReceiveError::Duplicate => OpenError::Duplicate,
             ReceiveError::TooFarAhead => OpenError::TooFarAhead(peer),
             ReceiveError::Diverged => OpenError::Diverged(peer),
             ReceiveError::Violation => OpenError::Violation(peer),
         })?;
-        self.finish(incoming, header, opening)
-    }
-
-    fn finish(
-        &self,
-        mut incoming: Incoming,
-        header: &AuthenticHeader,
-        opening: &Opening<'_>,
-    ) -> Result<PlannedOpen<OpenStep>, OpenError> {
-        let peer = self.peer_fingerprint;
         let body = opening
-            .body(&incoming.message_key, self.ratchet.context(), &header.bytes, &header.header.nonce)
+            .body(&message_key, self.ratchet.context(), &header.bytes, &header.header.nonce)
             .ok_or(OpenError::Diverged(peer))?;
-        let (content, bad_fragment) = read_body(body, &mut incoming.step).ok_or(OpenError::Violation(peer))?;
+        let (content, bad_fragment) = read_body(body, receive).ok_or(OpenError::Violation(peer))?;
         // An initiator is confirmed by any message; a responder by one that answers to a message of its own.
-        let begins_chain = incoming.begins_chain;
         let confirms = !self.confirmed && (self.initiator || begins_chain);
-        let opened = Opened { content, tag: *opening.tag(), lost: incoming.step.lost(), bad_fragment };
+        let opened = Opened { content, tag: *opening.tag(), lost: receive.lost(), bad_fragment };
         let status = SessionStatus {
             confirmed: self.confirmed || confirms,
-            kem_epochs: incoming.step.kem_epochs(),
-            skipped: incoming.step.skipped_after(self.ratchet.skipped().len()),
+            kem_epochs: receive.kem_epochs(),
+            skipped: receive.skipped_after(self.ratchet.skipped().len()),
             ..self.status()
         };
-        let confirmation = confirms.then_some(Confirmation { confirmed: true, prefix: None });
-        Ok(PlannedOpen { step: OpenStep { receive: incoming.step, confirmation }, opened, status, begins_chain })
+        let sent = if begins_chain { 0 } else { self.ratchet.unanswered() };
+        let owes_answer = receive.received().is_some_and(|received| answer_is_owed(received, sent));
+        step.confirmation = confirms.then_some(Confirmation { confirmed: true, prefix: None });
+        Ok(PlannedOpen { step, opened, status, begins_chain, owes_answer })
+    }
+
+    /// Whether an envelope whose tag was consumed is the peer's all the same: its header opens.
+    pub(crate) fn is_authentic(&self, opening: &Opening<'_>) -> bool {
+        scrubbed::<STEP_STACK, _>(|| {
+            let keys = self.ratchet.consumed_keys(opening.tag());
+            let is_tag = |keys: &ChainKeys, n| keys.is_tag(n, opening.tag());
+            keys.is_some_and(|keys| open_header(opening, keys, self.ratchet.context(), |n| is_tag(keys, n)).is_some())
+        })
+    }
+
+    /// Deletes keys of messages that were passed over before a moment, and returns how many: what was withheld so long opens
+    /// no more, also for whoever steals the session.
+    pub fn forget_skipped(&mut self, before: UnixTime) -> usize {
+        let delta = self.ratchet.skipped().plan_expire(before);
+        delta.map_or(0, |mut delta| {
+            let count = self.ratchet.skipped().len().saturating_sub(delta.count_after(self.ratchet.skipped().len()));
+            self.ratchet.swap_skipped(&mut delta, &mut ());
+            count
+        })
+    }
+
+    /// Exchanges skipped keys with what a plan holds.
+    pub(crate) fn swap_skipped(&mut self, delta: &mut SkippedDelta, sink: &mut dyn TagSink) {
+        self.ratchet.swap_skipped(delta, sink);
     }
 
     /// Exchanges the state with what a plan holds, and tells the sink which tags come and go.
@@ -288,104 +269,6 @@ impl Session {
             mem::swap(&mut self.confirmed, &mut confirmation.confirmed);
             mem::swap(&mut self.prefix, &mut confirmation.prefix);
         }
-    }
-
-    /// Accepts an introduction and opens the message behind it. Changes nothing by itself: [`Accepted::settle`] does.
-    ///
-    /// Costs at most one handshake. Needs no randomness.
-    ///
-    /// # Errors
-    /// [`OpenError::Unknown`] for an envelope without introduction; [`OpenError::Replayed`] for an introduction that
-    /// was accepted before (give the envelope to its session instead); [`OpenError::PreKeyGone`],
-    /// [`OpenError::PreKeyFull`], [`OpenError::Rejected`].
-    pub fn accept(
-        identity: &IdentityKeyPair,
-        prekeys: &PreKeyStore,
-        envelope: &Envelope<'_>,
-        lifetimes: &PreKeyLifetimes,
-        now: UnixTime,
-    ) -> Result<Accepted, OpenError> {
-        let prefix = envelope.prefix.as_ref().ok_or(OpenError::Unknown)?;
-        if prekeys.record().get(&prefix.id()).is_some() {
-            return Err(OpenError::Replayed);
-        }
-        Self::accept_new(identity, prekeys, &Opening::new(envelope), lifetimes, now, |_| Ok(()))
-    }
-
-    /// The same for an introduction that is known not to be in the record. `admit` is asked as soon as the header says
-    /// who the peer is.
-    pub(crate) fn accept_new(
-        identity: &IdentityKeyPair,
-        prekeys: &PreKeyStore,
-        opening: &Opening<'_>,
-        lifetimes: &PreKeyLifetimes,
-        now: UnixTime,
-        admit: impl FnOnce(&Responded) -> Result<(), OpenError>,
-    ) -> Result<Accepted, OpenError> {
-        scrubbed::<HANDSHAKE_STACK, _>(|| Self::accept_unscrubbed(identity, prekeys, opening, lifetimes, now, admit))
-    }
-
-    fn accept_unscrubbed(
-        identity: &IdentityKeyPair,
-        prekeys: &PreKeyStore,
-        opening: &Opening<'_>,
-        lifetimes: &PreKeyLifetimes,
-        now: UnixTime,
-        admit: impl FnOnce(&Responded) -> Result<(), OpenError>,
-    ) -> Result<Accepted, OpenError> {
-        let prefix = opening.envelope.prefix.as_ref().ok_or(OpenError::Unknown)?;
-        let keys = prekeys.keys_for(prefix, lifetimes, now).ok_or(OpenError::PreKeyGone)?;
-        let responded = handshake::respond(identity, &keys, prefix, now).ok_or(OpenError::Rejected)?;
-        let id = SessionId::derive(&responded.secrets.context);
-        if responded.initiator == *identity.public() {
-            return Err(OpenError::Rejected);
-        }
-        let (session, opened) =
-            Self::respond(&responded, &keys.signed.private.dh, keys.one_time.is_some(), opening, admit)?;
-        // The prefix is authentic now: being full may be said.
-        let entry = prekeys.record().plan(prefix.signed_id, id).ok_or(OpenError::PreKeyFull)?;
-        let introduction: IntroductionId = prefix.id();
-        let mut changes = Vec::from([PreKeyChange::Introduction(introduction, Some(entry))]);
-        if let Some((one_time_id, _)) = keys.one_time {
-            changes.push(PreKeyChange::OneTime(one_time_id, None));
-        }
-        Ok(Accepted { session, opened, changes, certificate: responded.certificate })
-    }
-
-    fn respond(
-        responded: &Responded,
-        signed_prekey: &crate::crypto::dh::DhPrivate,
-        one_time: bool,
-        opening: &Opening<'_>,
-        admit: impl FnOnce(&Responded) -> Result<(), OpenError>,
-    ) -> Result<(Self, Unclaimed), OpenError> {
-        let secrets = &responded.secrets;
-        let keys = ChainKeys::derive(secrets.initiator_header.expose(), &secrets.context);
-        let is_tag = |n| keys.is_tag(n, opening.tag());
-        let header = open_header(opening, &keys, &secrets.context, is_tag).ok_or(OpenError::Rejected)?;
-        let peer_fingerprint = responded.initiator.fingerprint();
-        admit(responded)?;
-        // Whatever is wrong from here on is the fault of someone who has no session with this device, and gets none.
-        let Header { previous_chain_len, n, kem_epoch, .. } = header.header;
-        if previous_chain_len != 0 || kem_epoch != 0 || n > MAX_FIRST_JUMP {
-            return Err(OpenError::Rejected);
-        }
-        let ratchet =
-            Ratchet::responder(secrets, keys, signed_prekey, &header.header).map_err(|_| OpenError::Rejected)?;
-        let mut session = Self {
-            id: SessionId::derive(&secrets.context),
-            peer: responded.initiator,
-            peer_fingerprint,
-            rank: Rank { created_at: responded.created_at, transcript: responded.transcript },
-            initiator: false,
-            one_time,
-            confirmed: false,
-            prefix: None,
-            ratchet,
-        };
-        let planned = session.plan_authentic(Place::Current, &header, opening).map_err(|_| OpenError::Rejected)?;
-        let opened = Unclaimed(session.settle(planned));
-        Ok((session, opened))
     }
 }
 
@@ -412,6 +295,9 @@ fn read_body(mut body: GuardedVec, step: &mut ReceiveStep) -> Option<(Content, b
             let attachment = Attachment::read(&mut reader).ok()?;
             Content::Attachment(attachment, reader.rest().to_vec())
         }
+        PayloadKind::LongMessage => {
+            Content::LongMessage(Reader::whole(body.get(CONTENT_OFFSET..end)?, Attachment::read).ok()?)
+        }
         PayloadKind::Control => Content::Control(Control::decode(body.get(CONTENT_OFFSET..end)?).ok()?),
     };
     Some((content, bad_fragment))
@@ -436,7 +322,7 @@ mod tests {
         for sealed_before in [0, 1, 3] {
             for _ in 0..sealed_before {
                 let bytes = alice.seal(b"on", Padding::default(), &mut rng).unwrap();
-                bob.open(&Envelope::parse(&bytes).unwrap()).unwrap();
+                bob.open(&Envelope::parse(&bytes).unwrap(), crate::keys::UnixTime(1)).unwrap();
             }
             let (old_alice, old_bob) = (alice.to_state(), bob.to_state());
             for _ in 0..50 {
@@ -448,11 +334,12 @@ mod tests {
                     let opening = Opening::new(&envelope);
                     let place = bob.locate(opening.tag()).unwrap();
                     let header = bob.open_header(place, &opening).unwrap();
-                    let incoming = bob.ratchet.plan_receive(place, &header.header).unwrap();
-                    *keys.entry(*incoming.message_key).or_default() += 1;
-                    let fresh = used.insert((*incoming.message_key, header.header.nonce));
+                    let (mut step, mut key) = (ReceiveStep::empty(), guarded());
+                    bob.ratchet.plan_receive(place, &header.header, UnixTime(1), &mut step, &mut key).unwrap();
+                    *keys.entry(*key).or_default() += 1;
+                    let fresh = used.insert((*key, header.header.nonce));
                     assert!(fresh, "a body key and nonce were repeated");
-                    bob.open(&envelope).unwrap();
+                    bob.open(&envelope, crate::keys::UnixTime(1)).unwrap();
                 }
             }
         }
@@ -469,9 +356,9 @@ mod tests {
         let from_one = one.seal(b"one", Padding::default(), &mut rng).unwrap();
         two.seal(b"zero", Padding::default(), &mut rng).unwrap();
         let from_two = two.seal(b"two", Padding::default(), &mut rng).unwrap();
-        alice.open(&Envelope::parse(&from_one).unwrap()).unwrap();
+        alice.open(&Envelope::parse(&from_one).unwrap(), crate::keys::UnixTime(1)).unwrap();
         let before = alice.to_state().expose().to_vec();
-        let diverged = alice.open(&Envelope::parse(&from_two).unwrap());
+        let diverged = alice.open(&Envelope::parse(&from_two).unwrap(), crate::keys::UnixTime(1));
         assert_eq!(diverged, Err(OpenError::Diverged(names[1])));
         assert_eq!(alice.to_state().expose(), before);
     }

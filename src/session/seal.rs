@@ -3,7 +3,7 @@
 use crate::crypto::aead::NONCE_LEN;
 use crate::crypto::{STEP_STACK, scrubbed};
 use crate::error::SealError;
-use crate::limits::SEALED_FIXED_LEN;
+use crate::limits::{MAX_FIRST_JUMP, SEALED_FIXED_LEN};
 use crate::message::{Outbound, Sealing};
 use crate::padding::Padding;
 use crate::ratchet::{Outgoing, SendStep};
@@ -20,9 +20,15 @@ use rand_core::CryptoRng;
 #[derive(Debug)]
 pub(crate) struct SealStep(SendStep);
 
+impl SealStep {
+    fn empty() -> Self {
+        Self(SendStep::empty())
+    }
+}
+
 /// A planned envelope.
-pub(crate) struct Sealed<S = Box<SealStep>> {
-    pub(crate) step: S,
+pub(crate) struct Sealed {
+    pub(crate) step: Box<SealStep>,
     pub(crate) envelope: Vec<u8>,
     #[cfg(feature = "vectors")]
     pub(crate) message_key: crate::secret::Guarded<32>,
@@ -83,9 +89,10 @@ impl Session {
         buffer: Vec<u8>,
     ) -> Result<Vec<u8>, SealError> {
         scrubbed::<STEP_STACK, _>(|| {
-            let mut sealed = self.plan(message, padding, rng, buffer)?;
-            self.swap_seal(&mut sealed.step);
-            Ok(sealed.envelope)
+            let (mut step, mut outgoing) = (SealStep::empty(), Outgoing::empty());
+            let envelope = self.plan(message, padding, rng, buffer, &mut step, &mut outgoing)?;
+            self.swap_seal(&mut step);
+            Ok(envelope)
         })
     }
 
@@ -97,12 +104,13 @@ impl Session {
         rng: &mut R,
     ) -> Result<Sealed, SealError> {
         scrubbed::<STEP_STACK, _>(|| {
-            let sealed = self.plan(message, padding, rng, Vec::new())?;
+            let (mut step, mut outgoing) = (Box::new(SealStep::empty()), Outgoing::empty());
+            let envelope = self.plan(message, padding, rng, Vec::new(), &mut step, &mut outgoing)?;
             Ok(Sealed {
-                step: Box::new(sealed.step),
-                envelope: sealed.envelope,
+                step,
+                envelope,
                 #[cfg(feature = "vectors")]
-                message_key: sealed.message_key,
+                message_key: outgoing.message_key,
             })
         })
     }
@@ -113,17 +121,17 @@ impl Session {
         padding: Padding,
         rng: &mut R,
         buffer: Vec<u8>,
-    ) -> Result<Sealed<SealStep>, SealError> {
+        step: &mut SealStep,
+        outgoing: &mut Outgoing,
+    ) -> Result<Vec<u8>, SealError> {
         let sealed_len = padding.sealed_len(message.content.len()).ok_or(SealError::TooLong)?;
         let taken = message.content.len().saturating_add(SEALED_FIXED_LEN);
-        let (step, outgoing) = self.ratchet.plan_send(sealed_len.saturating_sub(taken), rng)?;
-        let envelope = self.envelope(&outgoing, message, &step.fragments(), (buffer, sealed_len), rng)?;
-        Ok(Sealed {
-            step: SealStep(step),
-            envelope,
-            #[cfg(feature = "vectors")]
-            message_key: outgoing.message_key,
-        })
+        self.ratchet.plan_send(sealed_len.saturating_sub(taken), &mut step.0, outgoing, rng)?;
+        // Beyond, the peer would not take it: nothing of this introduction has come.
+        if self.prefix.is_some() && outgoing.n > MAX_FIRST_JUMP {
+            return Err(SealError::ChainExhausted);
+        }
+        self.envelope(outgoing, message, &step.0.fragments(), (buffer, sealed_len), rng)
     }
 
     /// The envelope of a message. Draws 12 bytes: the body's nonce.
@@ -135,14 +143,14 @@ impl Session {
         (buffer, sealed_len): (Vec<u8>, usize),
         rng: &mut R,
     ) -> Result<Vec<u8>, SealError> {
-        let mut nonce = [0; NONCE_LEN];
-        rng.fill_bytes(&mut nonce);
+        let mut randomness = [0; NONCE_LEN];
+        rng.fill_bytes(&mut randomness);
         let header = Header {
             ratchet_key: outgoing.ratchet_key,
             previous_chain_len: outgoing.previous_chain_len,
             n: outgoing.n,
             kem_epoch: outgoing.kem_epoch,
-            nonce,
+            nonce: [0; NONCE_LEN],
         };
         let sealing = Sealing {
             message_key: &outgoing.message_key,
@@ -151,7 +159,7 @@ impl Session {
             header_context: self.ratchet.context(),
             tag: outgoing.tag,
             header: header.encode(),
-            nonce,
+            randomness: Some(randomness),
             prefix: self.prefix.as_ref().map(|prefix| (&*prefix.bytes, &prefix.hash)),
         };
         sealing.envelope(buffer, sealed_len, message.kind, message.content, fragments).ok_or(SealError::TooLong)
@@ -178,7 +186,7 @@ mod tests {
         for count in [1, 2, MAX_RECEIPT_IDS] {
             let tags: Vec<_> = (0..count).map(|i| Tag::from_bytes([u8::try_from(i % 251).unwrap(); 16])).collect();
             let envelope = alice.seal_receipt(&tags, Padding::default(), &mut rng).unwrap();
-            let opened = bob.open(&Envelope::parse(&envelope).unwrap()).unwrap();
+            let opened = bob.open(&Envelope::parse(&envelope).unwrap(), crate::keys::UnixTime(1)).unwrap();
             assert_eq!(opened.content, Content::Receipt(tags));
         }
         let before = alice.to_state();

@@ -30,7 +30,12 @@ impl Pair {
         let (now, lifetimes) = (UnixTime(1000), PreKeyLifetimes::default());
         let (a, b) = (IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng));
         let mut prekeys = PreKeyStore::new();
-        let bundle = prekeys.publish(&b, 1, Rotation::IfDue, &lifetimes, now, &mut rng).unwrap().take_bundle();
+        let bundle = prekeys
+            .publish(&b, 1, Rotation::IfDue, &lifetimes, now, &mut rng)
+            .unwrap()
+            .into_entry()
+            .expect("signed")
+            .take_bundle();
         let bundle = VerifiedPreKeyBundle::verify(bundle, now).unwrap();
         let mut alice = Session::initiate(&a, None, &bundle, 1, &mut rng).unwrap();
         let bytes = first(&mut alice, &mut rng);
@@ -44,7 +49,7 @@ impl Pair {
     pub(crate) fn answered() -> Self {
         let mut pair = Self::new();
         let bytes = pair.bob.seal(b"hello", Padding::default(), &mut pair.rng).unwrap();
-        pair.alice.open(&Envelope::parse(&bytes).unwrap()).unwrap();
+        pair.alice.open(&Envelope::parse(&bytes).unwrap(), crate::keys::UnixTime(1)).unwrap();
         pair
     }
 
@@ -74,10 +79,18 @@ pub(crate) fn forge_with(
     change: impl FnOnce(&mut Outgoing),
 ) -> Vec<u8> {
     let sealed_len = Padding::default().sealed_len(4).unwrap();
-    let (mut step, mut outgoing) = session.ratchet.plan_send(0, rng).unwrap();
+    let (mut step, mut outgoing) = (crate::ratchet::SendStep::empty(), crate::ratchet::Outgoing::empty());
+    session.ratchet.plan_send(0, &mut step, &mut outgoing, rng).unwrap();
     change(&mut outgoing);
     let message = Outbound::text(b"text");
     let envelope = session.envelope(&outgoing, message, &fragments, (Vec::new(), sealed_len), rng).unwrap();
     session.ratchet.swap_send(&mut step);
     envelope
+}
+
+/// Goes on in a chain as if a message had been sealed.
+pub(crate) fn pass_over(session: &mut Session, rng: &mut ChaCha20Rng) {
+    let (mut step, mut outgoing) = (crate::ratchet::SendStep::empty(), crate::ratchet::Outgoing::empty());
+    session.ratchet.plan_send(0, &mut step, &mut outgoing, rng).unwrap();
+    session.ratchet.swap_send(&mut step);
 }

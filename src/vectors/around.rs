@@ -3,17 +3,37 @@
 use super::core::{NOW, identity};
 use super::{File, Script, Value, class, file, flipped, object, refused};
 use crate::attachment;
-use crate::certificate::{Address, Certificate, CertificatePolicy, IssuerKeyPair, RootKeyPair};
-use crate::keys::{Fingerprint, IdentityKey};
+use crate::certificate::{
+    Address, Certificate, CertificateChallenge, CertificatePolicy, CertificateRequest, IssuerKeyPair, RootKeyPair,
+};
+use crate::identity::IdentityKeyPair;
+use crate::keys::{Fingerprint, IdentityKey, UnixTime};
+use crate::login::Login;
 use crate::vault::Vault;
 use crate::verification::{QrCode, SafetyNumber, SasInitiator, SasResponder};
 use crate::wire::attachment::Attachment;
 use crate::wire::certificate::IssuerCertificate;
+use alloc::borrow::ToOwned;
 use alloc::vec;
 use alloc::vec::Vec;
 
 pub(super) fn files() -> Vec<File> {
-    vec![certificates(), attachments(), verification(), vaults()]
+    vec![certificates(), proofs(), attachments(), verification(), vaults()]
+}
+
+/// A certificate, from the challenge to its issue.
+pub(super) fn certify(
+    issuer: &IssuerKeyPair,
+    authority: &IssuerCertificate,
+    identity: &IdentityKeyPair,
+    address: &[u8],
+    not_after: UnixTime,
+    rng: &mut Script,
+) -> Certificate {
+    let address = Address::new(address).unwrap();
+    let challenge = issuer.challenge(address, NOW, rng);
+    let request = identity.request_certificate(&challenge, issuer.public(), &address).unwrap();
+    issuer.issue(authority, challenge.verify(&request, NOW).unwrap(), not_after).unwrap()
 }
 
 fn certificates() -> File {
@@ -23,9 +43,9 @@ fn certificates() -> File {
     let issuer = IssuerKeyPair::generate(&mut rng);
     let draws = rng.draws();
     let issuers = root.certify(issuer.public(), NOW.plus(100));
-    let address = Address::new(b"alice@example.org").unwrap();
-    let certificate = issuer.issue(&issuers, alice.public(), address, NOW.plus(50)).unwrap();
-    let nameless = issuer.issue(&issuers, alice.public(), Address::new(b"").unwrap(), NOW.plus(500)).unwrap();
+    let certificate = certify(&issuer, &issuers, &alice, b"alice@example.org", NOW.plus(50), &mut rng);
+    let nameless = certify(&issuer, &issuers, &alice, b"", NOW.plus(500), &mut rng);
+    rng.draws();
     let shown_one = |name: &str, certificate: &Certificate| {
         object! {
             "name": name, "identity": shown.clone(), "root_and_issuer_draws": draws.clone(),
@@ -79,6 +99,97 @@ fn certificates() -> File {
     file("certificates", "10.1", cases, negative.collect())
 }
 
+/// What identities sign: requests for certificates, and logins.
+fn proofs() -> File {
+    let mut rng = Script::new("proofs");
+    let (alice, shown) = identity(&mut rng);
+    let (mallory, _) = identity(&mut rng);
+    let [issuer, other] = [(); 2].map(|()| IssuerKeyPair::generate(&mut rng));
+    let [address, elsewhere] = [&b"alice@example.org"[..], b"mallory@example.org"].map(|a| Address::new(a).unwrap());
+    rng.draws();
+    let bytes = issuer.challenge(address, NOW.plus(60), &mut rng).encode();
+    let draws = rng.draws();
+    // A challenge serves once: here it is read anew each time.
+    let challenge = || CertificateChallenge::decode(&bytes).unwrap();
+    let request = alice.request_certificate(&challenge(), issuer.public(), &address).unwrap();
+    let server = b"relay.example.org";
+    let server_draws: [u8; 32] = rng.draw(32).try_into().unwrap();
+    let login = alice.sign_login(server, &server_draws);
+    let cases = vec![
+        object! {
+            "name": "request for a certificate", "identity": shown.clone(), "issuer": &issuer.public().0,
+            "address": address.as_bytes(), "not_after": NOW.plus(60).0, "draws": draws, "challenge": &bytes,
+            "signed_message": &challenge().signed_message(alice.public()), "request": &request.encode(),
+        },
+        object! {
+            "name": "login", "identity": shown, "server": server, "challenge": &server_draws,
+            "signed_message": &Login::signed_message(alice.public(), server, &server_draws), "login": &login.encode(),
+        },
+    ];
+    let mut negative = Vec::new();
+    let made = |challenge: &CertificateChallenge, identity: &IdentityKeyPair| {
+        identity.request_certificate(challenge, challenge.issuer(), challenge.address()).unwrap().encode()
+    };
+    let good = request.encode();
+    let for_others = [
+        other.challenge(address, NOW.plus(60), &mut rng),
+        issuer.challenge(elsewhere, NOW.plus(60), &mut rng),
+        issuer.challenge(address, NOW.plus(60), &mut rng),
+    ];
+    let [of_other_issuer, of_other_address, of_other_challenge] = for_others.each_ref().map(|c| made(c, &alice));
+    let spliced = [&good[..1], &mallory.public().encode(), &good[65..]].concat();
+    for (idea, request, now) in [
+        ("answer to another issuer's challenge", of_other_issuer, NOW),
+        ("answer to a challenge for another address", of_other_address, NOW),
+        ("answer to another challenge", of_other_challenge, NOW),
+        ("another identity beside the signature", spliced, NOW),
+        ("signature changed", flipped(&good, 128), NOW),
+        ("past its time", good.clone(), NOW.plus(61)),
+        ("truncated", good[..128].to_vec(), NOW),
+        ("other version", flipped(&good, 0), NOW),
+    ] {
+        let result = match CertificateRequest::decode(&request) {
+            Err(error) => alloc::format!("Malformed {}", class(&error)),
+            Ok(request) => class(&challenge().verify(&request, now).unwrap_err()),
+        };
+        let input = object! { "challenge": &bytes, "request": &request, "now": now.0 };
+        negative.push(refused(idea, input, &result));
+    }
+    // What the device does not sign.
+    for (idea, challenge) in [
+        ("device: challenge of another issuer", &for_others[0]),
+        ("device: challenge for another address", &for_others[1]),
+    ] {
+        let result = class(&alice.request_certificate(challenge, issuer.public(), &address).unwrap_err());
+        let input = object! {
+            "challenge": &challenge.encode(), "issuer": &issuer.public().0, "address": address.as_bytes(),
+
+        };
+        negative.push(refused(idea, input, &result));
+    }
+    let good = login.encode();
+    let spliced = [&good[..1], &mallory.public().encode(), &good[65..]].concat();
+    let mut another = server_draws;
+    another[31] ^= 1;
+    for (idea, login, server, challenge) in [
+        ("login at another server", good.clone(), &b"relay.example.com"[..], &server_draws),
+        ("login with another challenge", good.clone(), server, &another),
+        ("login of another identity", spliced, server, &server_draws),
+        ("login's signature changed", flipped(&good, 128), server, &server_draws),
+        ("login truncated", good[..128].to_vec(), server, &server_draws),
+    ] {
+        let result = match Login::decode(&login) {
+            Err(error) => alloc::format!("Malformed {}", class(&error)),
+            Ok(login) => class(&alice.fingerprint().verify_login(&login, server, challenge).unwrap_err()),
+        };
+        let input = object! {
+            "fingerprint": alice.fingerprint().as_bytes(), "login": &login, "server": server, "challenge": challenge,
+        };
+        negative.push(refused(idea, input, &result));
+    }
+    file("proofs", "10.1, 10.6", cases, negative)
+}
+
 fn attachments() -> File {
     let mut rng = Script::new("attachments");
     let wire = |key: &Attachment| key.to_state().expose()[1..].to_vec();
@@ -87,6 +198,14 @@ fn attachments() -> File {
         let (key, sealed) = attachment::seal(&content, &mut rng).unwrap();
         cases.push(object! {
             "content": &content, "draws": rng.draws(), "attachment": &wire(&key), "ciphertext": &sealed,
+        });
+    }
+    // The same randomness, another content: another key.
+    for content in [&b"one"[..], b"two"] {
+        let mut again = Script::new("attachments, again");
+        let (key, sealed) = attachment::seal(content, &mut again).unwrap();
+        cases.push(object! {
+            "content": content, "draws": again.draws(), "attachment": &wire(&key), "ciphertext": &sealed,
         });
     }
     // Long ones by their hashes.
@@ -131,6 +250,7 @@ fn verification() -> File {
         });
         cases.push(object! {
             "name": "qr code", "own": one.as_bytes(), "peer": other.as_bytes(), "code": &QrCode::encode(one, other),
+            "text": QrCode::encode_text(one, other).as_str(),
         });
         let (run, first) = SasInitiator::begin(one, other, &mut rng);
         let (answer, second) = SasResponder::answer(other, one, &first, &mut rng).unwrap();
@@ -158,6 +278,19 @@ fn verification() -> File {
         refused(idea, input, &scan(code))
     })
     .collect();
+    let text = QrCode::encode_text(names[1], names[0]);
+    for (idea, text) in [
+        ("a text in lower case", text.to_lowercase()),
+        ("a text without its prefix", text[6..].into()),
+        ("a text cut short", text[..109].into()),
+        ("a text with padding", text.clone() + "======"),
+        ("a text with a digit outside the alphabet", text[..109].to_owned() + "1"),
+        ("another peer as a text", QrCode::encode_text(names[2], names[0])),
+    ] {
+        let result = class(&QrCode::check_text(&text, names[0], names[1]).unwrap_err());
+        let input = object! { "own": names[0].as_bytes(), "peer": names[1].as_bytes(), "text": text.as_str() };
+        negative.push(refused(idea, input, &result));
+    }
     let (run, first) = SasInitiator::begin(names[0], names[1], &mut rng);
     let (answer, second) = SasResponder::answer(names[1], names[0], &first, &mut rng).unwrap();
     let (_, third) = run.reveal(&second).unwrap();
@@ -181,6 +314,14 @@ fn vaults() -> File {
         cases.push(object! {
             "key": &key, "name": name, "generation": alloc::format!("{generation}").as_str(), "image": image,
             "draws": rng.draws(), "sealed": &sealed,
+        });
+    }
+    // The same randomness, another image: another nonce.
+    for image in [b"one", b"two"] {
+        let mut again = Script::new("vault, again");
+        let sealed = vault.seal(b"name", 2, image, &mut again);
+        cases.push(object! {
+            "key": &key, "name": b"name", "generation": "2", "image": image, "draws": again.draws(), "sealed": &sealed,
         });
     }
     let sealed = vault.seal(b"name", 7, b"image", &mut rng);

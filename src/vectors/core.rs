@@ -1,7 +1,7 @@
 //! Labels, identities, prekeys, the handshake.
 
 use super::{File, Script, Value, class, file, flipped, object, refused};
-use crate::certificate::{Address, IssuerKeyPair, RootKeyPair};
+use crate::certificate::{IssuerKeyPair, RootKeyPair};
 use crate::crypto::dh::DhPrivate;
 use crate::crypto::{kdf, kem};
 use crate::handshake::{self, IdentityKeys};
@@ -33,8 +33,8 @@ fn labels() -> File {
     let primitives = object! {
         "name": "primitives",
         "H(L_FP, 616263)": &kdf::hash(Label::Fingerprint, &[b"abc"]),
-        "HKDF(07*32, 616263, L_ROOT || 646566, 96)": &*kdf::derive::<96>(&key, &[b"abc"], Label::RootStep, b"def"),
-        "EXPAND(07*32, L_CHAIN, 64)": &*kdf::expand::<64>(&key, Label::ChainStep, &[]),
+        "HKDF(07*32, 616263, L_ROOT || 646566, 96)": kdf::derive::<96>(&key, &[b"abc"], Label::RootStep, b"def").expose(),
+        "EXPAND(07*32, L_CHAIN, 64)": kdf::expand::<64>(&key, Label::ChainStep, &[]).expose(),
         "HMAC16(07*32, 616263)": &kdf::MacKey::new(&key).mac16(&[b"abc"]),
     };
     let padding = (0..9).map(|i| {
@@ -84,10 +84,10 @@ pub(super) struct Bob {
 pub(super) fn bob(rng: &mut Script, one_time: usize) -> (Bob, Value) {
     let (identity, shown) = identity(rng);
     let mut prekeys = PreKeyStore::new();
-    let mut upload =
-        prekeys.publish(&identity, one_time, Rotation::IfDue, &PreKeyLifetimes::default(), NOW, rng).unwrap();
+    let upload = prekeys.publish(&identity, one_time, Rotation::IfDue, &PreKeyLifetimes::default(), NOW, rng).unwrap();
     let upload_bytes = upload.encode();
-    let bundles: Vec<PreKeyBundle> = (0..=one_time).map(|_| upload.take_bundle()).collect();
+    let mut directory = upload.into_entry().unwrap();
+    let bundles: Vec<PreKeyBundle> = (0..=one_time).map(|_| directory.take_bundle()).collect();
     let value = object! {
         "identity": shown,
         "now": NOW.0,
@@ -159,29 +159,55 @@ fn handshakes() -> File {
         let certificate = certified.then(|| {
             let (root, issuer) = (RootKeyPair::generate(&mut rng), IssuerKeyPair::generate(&mut rng));
             let certified = root.certify(issuer.public(), NOW.plus(100));
-            issuer.issue(&certified, alice.public(), Address::new(b"alice@example.org").unwrap(), NOW.plus(50)).unwrap()
+            super::around::certify(&issuer, &certified, &alice, b"alice@example.org", NOW.plus(50), &mut rng)
         });
         rng.draws();
         let created_at = NOW.0;
-        let initiated = handshake::initiate(&alice, certificate.as_ref(), &bundle, created_at, &mut rng).unwrap();
+        let initiated = handshake::initiate(&alice, certificate.as_ref(), &bundle, created_at, None, &mut rng).unwrap();
         let draws = ::core::mem::take(&mut rng.drawn);
         // The same again, step by step.
-        let ephemeral = DhPrivate::from_bytes(draws[0].as_slice().try_into().unwrap());
+        let payload = IdentityPayload {
+            identity: *alice.public(),
+            created_at,
+            continuity: [0; 16],
+            certificate: certificate.as_ref().map(crate::certificate::Certificate::encode_in_place),
+        }
+        .encode();
+        let random: &[u8; 64] = draws[0].as_slice().try_into().unwrap();
+        let random = handshake::Randomness::derive(&alice, &bundle, &payload, random);
+        // The same randomness, another introduction.
+        let later = IdentityPayload {
+            identity: *alice.public(),
+            created_at: created_at + 1,
+            continuity: [0; 16],
+            certificate: certificate.as_ref().map(crate::certificate::Certificate::encode_in_place),
+        }
+        .encode();
+        let drawn: &[u8; 64] = draws[0].as_slice().try_into().unwrap();
+        let later = handshake::Randomness::derive(&alice, &bundle, &later, drawn);
+        assert_ne!(later.ephemeral.expose(), random.ephemeral.expose());
+        let ephemeral = DhPrivate::from_bytes(random.ephemeral.expose());
         let (signed, opk) = (&bundle.signed().fields, bundle.one_time().map(|one_time| &one_time.fields));
         let dh1 = ephemeral.agree(&bundle.identity().dh().point()).unwrap();
         let dh2 = ephemeral.agree(&signed.dh.point()).unwrap();
         let dh3 = opk.map(|fields| ephemeral.agree(&fields.dh.point()).unwrap());
-        let mut again = Again(draws[1].clone());
-        let encapsulated = kem::encapsulate(opk.map_or(&signed.kem, |fields| &fields.kem), &mut again);
+        let kem_key = opk.map_or(&signed.kem, |fields| &fields.kem);
+        let encapsulated = kem::encapsulate_with(kem_key, random.encapsulation.expose());
         let public = crate::keys::DhPublic(ephemeral.public());
-        let th1 = handshake::transcript(bundle.identity(), signed, opk, &public, &encapsulated.ciphertext);
-        let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_deref(), &encapsulated.secret);
-        let payload = IdentityPayload { identity: *alice.public(), created_at, certificate }.encode();
+        let th1 = handshake::transcript(bundle.identity(), signed, opk, &public, encapsulated.ciphertext.as_slice());
+        let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_ref(), &encapsulated.secret);
         let dh4 = alice.agree(&signed.dh.point()).unwrap();
         let prefix = IntroductionPrefix::parse(&initiated.prefix).unwrap();
         let th2 = kdf::hash(Label::HandshakeFinal, &[&th1, prefix.encrypted_identity]);
         assert_eq!(th2, initiated.transcript);
         let secrets = &initiated.secrets;
+        let exported: Vec<Value> = [&b""[..], b"call", &[7; 300]]
+            .map(|context| {
+                let parts: [&[u8]; 2] = [&secrets.context, context];
+                let key = kdf::expand_parts::<32>(secrets.exporter.expose(), Label::Exporter, parts);
+                object! { "context": context, "key": key.expose() }
+            })
+            .into();
         cases.push(object! {
             "name": name,
             "bob": shown,
@@ -189,20 +215,24 @@ fn handshakes() -> File {
             "bundle": &bundle.bundle().encode(),
             "certificate": certificate.map_or(Value::from("none"), |certificate| Value::from(&certificate.encode())),
             "created_at": created_at,
-            "ek": &draws[0],
-            "EK": &public.0,
-            "encapsulation_m": &draws[1],
-            "dh1": &*dh1, "dh2": &*dh2,
-            "dh3": dh3.as_ref().map_or(Value::from("none"), |dh3| Value::from(&**dh3)),
-            "ct": &encapsulated.ciphertext,
-            "ss": &*encapsulated.secret,
+            "random": &draws[0],
+            "e": random.ephemeral.expose(),
+            "E": &public.0,
+            "encapsulation_m": random.encapsulation.expose(),
+            "a_second_later": object! { "e": later.ephemeral.expose(), "encapsulation_m": later.encapsulation.expose() },
+            "dh1": dh1.expose(), "dh2": dh2.expose(),
+            "dh3": dh3.as_ref().map_or(Value::from("none"), |dh3| Value::from(dh3.expose())),
+            "ct": &*encapsulated.ciphertext,
+            "ss": encapsulated.secret.expose(),
             "th1": &th1,
             "k_id": keys.identity_key.expose(), "k_next": keys.next.expose(),
             "identity_payload": payload.as_slice(),
             "c_id": prefix.encrypted_identity,
-            "dh4": &*dh4,
+            "dh4": dh4.expose(),
             "th2": &th2,
             "rk0": secrets.root_key.expose(), "header_a": secrets.initiator_header.expose(), "header_b": secrets.responder_header.expose(),
+            "exporter": secrets.exporter.expose(),
+            "exported": exported,
             "context": &secrets.context,
             "prefix": &*initiated.prefix,
             "session_id": SessionId::derive(&secrets.context).as_bytes(),
@@ -245,28 +275,9 @@ fn introductions(bob: &Bob, alice: &IdentityKeyPair, bundle: &VerifiedPreKeyBund
         ("ephemeral key changed", flipped(&good, 2)),
         ("KEM ciphertext changed", flipped(&good, 42)),
         ("encrypted identity changed", flipped(&good, 1610)),
-        ("tag changed", flipped(&good, 1956)),
+        ("tag changed", flipped(&good, 1972)),
         ("body changed", flipped(&good, good.len() - 1)),
         ("Bob's own identity", own),
     ];
     ideas.iter().map(|(idea, bytes)| refused(idea, bytes.into(), &accept(bytes))).collect()
 }
-
-/// Gives what was drawn before once more.
-struct Again(Vec<u8>);
-
-impl rand_core::TryRng for Again {
-    type Error = ::core::convert::Infallible;
-    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        unreachable!("only bytes are drawn")
-    }
-    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        unreachable!("only bytes are drawn")
-    }
-    fn try_fill_bytes(&mut self, place: &mut [u8]) -> Result<(), Self::Error> {
-        place.copy_from_slice(&self.0);
-        Ok(())
-    }
-}
-
-impl rand_core::TryCryptoRng for Again {}

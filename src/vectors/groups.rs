@@ -192,7 +192,7 @@ fn sender_chains() -> File {
         let parts: [&[u8]; 5] = [group.as_bytes(), &3_u64.to_be_bytes(), &th, name.as_bytes(), &verify];
         let parsed = Envelope::parse(&envelope).unwrap();
         let opening = Opening::new(&parsed);
-        let mut planned = member.plan_open(&opening, false, |_| Ok(th)).unwrap();
+        let mut planned = member.plan_open(&opening, false, NOW, |_| Ok(th)).unwrap();
         assert_eq!(planned.content.as_slice(), content);
         member.swap(&mut planned.step, &mut ());
         chain.swap(&mut step);
@@ -207,7 +207,7 @@ fn sender_chains() -> File {
     let opens = |bytes: &[u8], th: [u8; 32]| -> String {
         let member = MemberChain::accept(name, &read(&first), 0);
         let Ok(parsed) = Envelope::parse(bytes) else { return "Malformed".into() };
-        let result = member.plan_open(&Opening::new(&parsed), false, |epoch| {
+        let result = member.plan_open(&Opening::new(&parsed), false, NOW, |epoch| {
             if epoch == 3 { Ok(th) } else { Err(OpenError::CommitMissing(group, name)) }
         });
         result.map_or_else(|error| class(&error), |_| "opened".into())

@@ -12,9 +12,15 @@
 )]
 
 mod around;
+mod controls;
 mod core;
+mod devices;
 mod groups;
+mod log;
 mod session;
+mod stores;
+
+pub use crate::session::trace::RawHeader;
 
 use crate::crypto::kdf::Sha;
 use ::core::convert::Infallible;
@@ -42,6 +48,12 @@ impl From<&str> for Value {
 impl From<u64> for Value {
     fn from(number: u64) -> Self {
         Self::Number(number)
+    }
+}
+
+impl From<u8> for Value {
+    fn from(number: u8) -> Self {
+        Self::Number(number.into())
     }
 }
 
@@ -154,20 +166,24 @@ pub fn files() -> Vec<File> {
     files.extend(session::files());
     files.extend(groups::files());
     files.extend(around::files());
+    files.extend(log::files());
+    files.extend(controls::files());
+    files.extend(devices::files());
+    files.extend(stores::files());
     files
 }
 
 /// Randomness that can be written down: SHA-256 of a name and a counter, again and again; and what was drawn.
 struct Script {
-    name: &'static str,
+    name: String,
     counter: u64,
     left: Vec<u8>,
     drawn: Vec<Vec<u8>>,
 }
 
 impl Script {
-    fn new(name: &'static str) -> Self {
-        Self { name, counter: 0, left: Vec::new(), drawn: Vec::new() }
+    fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), counter: 0, left: Vec::new(), drawn: Vec::new() }
     }
 
     fn draw(&mut self, len: usize) -> Vec<u8> {

@@ -30,9 +30,10 @@ fn chains() -> File {
         let keys = ChainKeys::derive(&hs, &context);
         let mut at = ck;
         let steps = (0..3_u32).map(|n| {
-            let step = kdf_ck(&at);
-            at = *step.chain_key;
-            object! { "n": n, "mk": &*step.message_key, "ck_next": &*step.chain_key, "tag": &keys.tag(n).0 }
+            let (mut next, mut message_key) = ([0; 32], [0; 32]);
+            kdf_ck(&at, &mut next, &mut message_key);
+            at = next;
+            object! { "n": n, "mk": &message_key, "ck_next": &next, "tag": &keys.tag(n).0 }
         });
         let steps: Vec<Value> = steps.collect();
         object! {
@@ -40,7 +41,7 @@ fn chains() -> File {
             "hk": keys.header_key(),
             "steps": steps,
             "tag_65536": &keys.tag(65_536).0,
-            "mailbox": keys.mailbox(&context).as_bytes(),
+            "mailbox": keys.mailbox().as_bytes(),
         }
     });
     file("chains", "5, 10.2", cases.collect(), Vec::new())
@@ -51,16 +52,24 @@ fn messages() -> File {
     let mut rng = Script::new("messages");
     let mut cases = Vec::new();
     let mut negative = Vec::new();
-    for content in [&b""[..], b"Bonjour", &[0xab; 357], &[0xcd; 1_000]] {
-        let [hs, mk, context, ratchet_key]: [[u8; 32]; 4] = [(); 4].map(|()| rng.draw(32).try_into().unwrap());
-        let nonce: [u8; 12] = rng.draw(12).try_into().unwrap();
+    let mut kept = None;
+    for content in [&b""[..], b"Bonjour", &[0xab; 357], &[0xcd; 1_000], b"Bonsoir"] {
+        let mut drawn: ([[u8; 32]; 4], [u8; 12]) =
+            ([(); 4].map(|()| rng.draw(32).try_into().unwrap()), rng.draw(12).try_into().unwrap());
+        // All but the content as once before: the nonce is another one.
+        match content {
+            b"Bonjour" => kept = Some(drawn),
+            b"Bonsoir" => drawn = kept.unwrap(),
+            _ => {}
+        }
+        let ([hs, mk, context, ratchet_key], randomness) = drawn;
         let keys = ChainKeys::derive(&hs, &context);
         let header = Header {
             ratchet_key: crate::keys::DhPublic(ratchet_key),
             previous_chain_len: 3,
             n: 5,
             kem_epoch: 1,
-            nonce,
+            nonce: [0; 12],
         };
         let sealing = Sealing {
             message_key: &mk,
@@ -69,7 +78,7 @@ fn messages() -> File {
             header_context: &context,
             tag: keys.tag(5),
             header: header.encode(),
-            nonce,
+            randomness: Some(randomness),
             prefix: None,
         };
         let len = Padding::default().sealed_len(content.len()).unwrap();
@@ -77,12 +86,13 @@ fn messages() -> File {
         let parsed = Envelope::parse(&envelope).unwrap();
         let opening = Opening::new(&parsed);
         let opened = opening.header(keys.header_key(), &context).unwrap();
+        let nonce = Reader::whole(&opened, Header::read).unwrap().nonce;
         let body = opening.body(&mk, &context, &opened, &nonce).unwrap();
         cases.push(object! {
-            "header_secret": &hs, "mk": &mk, "context": &context, "nonce": &nonce,
+            "header_secret": &hs, "mk": &mk, "context": &context, "randomness": &randomness, "nonce": &nonce,
             "hk": keys.header_key(),
             "tag": &keys.tag(5).0,
-            "header": &header.encode(),
+            "header": &opened,
             "content": content,
             "body_plaintext": body.as_slice(),
             "envelope": &envelope,
@@ -136,7 +146,7 @@ fn payloads(rng: &mut Script) -> Vec<Value> {
         ("commitment of other bytes", with(0, 1)),
         ("commitment's last byte", with(31, 1)),
         ("kind 0", with(32, 0)),
-        ("kind 7", with(32, 7)),
+        ("kind 8", with(32, 8)),
         ("content longer than the body", with(35, 4)),
         ("content length above the limit", with(33, 1)),
         ("padding of other bytes", with(533, 1)),
@@ -155,7 +165,7 @@ fn roots() -> File {
     for mixed in [false, true, false, true] {
         let [rk, dh, context]: [[u8; 32]; 3] = [(); 3].map(|()| rng.draw(32).try_into().unwrap());
         let pq: Option<[u8; 64]> = mixed.then(|| rng.draw(64).try_into().unwrap());
-        let step = kdf_rk(&rk, &dh, pq.as_ref().map(Secret::new).as_ref(), &context);
+        let step = kdf_rk(&rk, &Secret::new(&dh), pq.as_ref().map(Secret::new).as_ref(), &context);
         cases.push(object! {
             "rk": &rk, "dh": &dh, "context": &context,
             "pq": pq.as_ref().map_or(Value::from("none"), Value::from),
@@ -229,7 +239,7 @@ fn transcript(name: &'static str, steps: u32, smallest: usize) -> File {
             let place = if choice[1] & 8 == 0 { 0 } else { in_flight.len() - 1 };
             let (to, bytes) = in_flight.remove(place).unwrap();
             let Some(side) = &mut sides[to] else { continue };
-            let opened = side.session.open(&Envelope::parse(&bytes).unwrap()).unwrap();
+            let opened = side.session.open(&Envelope::parse(&bytes).unwrap(), NOW).unwrap();
             let crate::session::Content::Message(content) = opened.content else { panic!() };
             events.push(object! {
                 "step": number, "by": ["alice", "bob"][to], "open": &bytes, "content": &content,
@@ -269,7 +279,7 @@ fn replays(mut sides: [Session; 2], _: &IdentityKeyPair, events: &[Value]) -> Ve
         let refused_by = ["alice", "bob"][to];
         let result = match Envelope::parse(bytes) {
             Err(_) => "Malformed".into(),
-            Ok(parsed) => class(&sides[to].open(&parsed).unwrap_err()),
+            Ok(parsed) => class(&sides[to].open(&parsed, NOW).unwrap_err()),
         };
         negative.push(refused(idea, object! { "by": refused_by, "envelope": bytes }, &result));
     };
@@ -287,17 +297,18 @@ fn kem() -> File {
         let seed = KemSeed::generate(&mut rng);
         let pair = seed.expand();
         let encapsulated = crate::crypto::kem::encapsulate(pair.public(), &mut rng);
-        let (offer, answer, pq) = trace::kem_binding(pair.public(), &encapsulated.ciphertext, &encapsulated.secret);
+        let (ct, ss) = (*encapsulated.ciphertext, encapsulated.secret.expose());
+        let (offer, answer, pq) = trace::kem_binding(pair.public(), &ct, ss);
         let symbols = trace::symbols(pair.public());
         let shown = [0, 1, 48, 49, 50, 100, 200, 254, 255].map(|index: usize| {
             object! { "index": index, "symbol": &symbols[index] }
         });
-        let mut other = encapsulated.ciphertext;
+        let mut other = ct;
         other[7] ^= 1;
         cases.push(object! {
             "draws": rng.draws(),
-            "ek": pair.public(), "ct": &encapsulated.ciphertext, "ss": &*encapsulated.secret,
-            "implicit_rejection": object! { "ct": &other, "ss": &*pair.decapsulate(&other) },
+            "ek": pair.public(), "ct": &ct, "ss": ss,
+            "implicit_rejection": object! { "ct": &other, "ss": pair.decapsulate(&other).expose() },
             "offer_id": &offer, "answer_id": &answer, "pq": &pq,
             "symbols_of_ek": Vec::from(shown),
         });

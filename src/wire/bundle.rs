@@ -92,6 +92,11 @@ macro_rules! published {
                 out.bytes(&self.signature.0);
             }
 
+            pub(crate) fn sign(fields: PreKeyFields, owner: &impl Signer) -> Self {
+                let signature = owner.sign(&fields.signed_message(Self::LABEL, &owner.name()));
+                Self { fields, signature }
+            }
+
             /// Whether `owner` signed it.
             pub(crate) fn is_signed_by(&self, owner: &IdentityKey) -> bool {
                 owner.verifies(&self.fields.signed_message(Self::LABEL, &owner.fingerprint()), &self.signature)
@@ -171,28 +176,143 @@ impl PreKeyBundle {
     }
 }
 
-/// What a device publishes in a directory: its identity, its signed prekey and a stock of one-time prekeys. The
-/// directory needs no trust; it can only withhold.
+/// An identity that signs what it publishes.
+pub(crate) trait Signer {
+    fn key(&self) -> &IdentityKey;
+    fn sign(&self, message: &[u8]) -> Signature;
+
+    fn name(&self) -> Fingerprint {
+        self.key().fingerprint()
+    }
+}
+
+/// What a device publishes: its identity, its signed prekey, and a batch of one-time prekeys, which takes the place of all
+/// that it has published before. Published twice, or late, it changes nothing for the worse: a directory goes by the number.
 ///
 /// ```text
-/// version(1) || identity key(64) || signed prekey(1676) || count(4, at most 1000) || one-time prekeys(1676 each)
+/// version(1) || identity key(64) || number(8) || signed prekey(1676) || count(4, at most 1000) || one-time prekeys(1676 each)
+///   || signature(64) over label || all before it
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreKeyUpload {
-    pub(crate) identity: IdentityKey,
-    pub(crate) signed: SignedPreKey,
-    pub(crate) one_time: Vec<OneTimePreKey>,
+    entry: DirectoryEntry,
+    signature: Signature,
 }
 
 impl PreKeyUpload {
-    /// What a directory hands to one initiator: a one-time prekey too, as long as there are any, and each only once.
+    pub(crate) fn sign(owner: &impl Signer, number: u64, signed: SignedPreKey, one_time: Vec<OneTimePreKey>) -> Self {
+        let entry = DirectoryEntry { identity: *owner.key(), number, signed, one_time };
+        let signature = owner.sign(&entry.signed_message());
+        Self { entry, signature }
+    }
+
+    /// What a directory keeps of it, once it has checked that the device signed it.
+    ///
+    /// # Errors
+    /// [`PreKeyError::Signature`].
+    pub fn into_entry(self) -> Result<DirectoryEntry, PreKeyError> {
+        let Self { entry, signature } = self;
+        if entry.identity.verifies(&entry.signed_message(), &signature) {
+            Ok(entry)
+        } else {
+            Err(PreKeyError::Signature)
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn signed_id(&self) -> u32 {
+        self.entry.signed.fields.id
+    }
+
+    #[cfg(test)]
+    pub(crate) fn one_time_ids(&self) -> Vec<u32> {
+        self.entry.one_time.iter().map(|one_time| one_time.fields.id).collect()
+    }
+
+    /// Whose it claims to be.
+    pub fn identity(&self) -> &IdentityKey {
+        &self.entry.identity
+    }
+
+    /// Which of the device's uploads it is: greater than all before.
+    pub fn number(&self) -> u64 {
+        self.entry.number
+    }
+
+    /// The last moment at which its bundles may be used.
+    pub fn not_after(&self) -> UnixTime {
+        self.entry.not_after()
+    }
+
+    /// How many one-time prekeys it has.
+    pub fn one_time_count(&self) -> usize {
+        self.entry.one_time.len()
+    }
+
+    /// The bytes to publish.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = self.entry.encode();
+        out.bytes(&self.signature.0);
+        out
+    }
+
+    /// Reads an upload; nothing of it is verified ([`Self::into_entry`]).
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the bytes are not exactly one upload.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Reader::whole(bytes, |reader| {
+            Ok(Self { entry: DirectoryEntry::read(reader)?, signature: Signature::read(reader)? })
+        })
+    }
+}
+
+/// What a directory holds of one device: its last upload, without the one-time prekeys that were handed out. Nobody has to
+/// trust the directory; it can only withhold.
+///
+/// ```text
+/// version(1) || identity key(64) || number(8) || signed prekey(1676) || count(4, at most 1000) || one-time prekeys(1676 each)
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryEntry {
+    identity: IdentityKey,
+    number: u64,
+    signed: SignedPreKey,
+    one_time: Vec<OneTimePreKey>,
+}
+
+impl DirectoryEntry {
+    /// What is handed to one initiator: with a one-time prekey, as long as there are any, and each only once. Store the entry
+    /// before the bundle leaves.
     pub fn take_bundle(&mut self) -> PreKeyBundle {
         PreKeyBundle { identity: self.identity, signed: self.signed.clone(), one_time: self.one_time.pop() }
     }
 
-    /// Whose it claims to be: a directory knows its users by other means, and takes from each its own.
+    /// Takes a later upload of the same device in place of what is here; whether it is a later one. The same upload again, or
+    /// an older one that comes late, changes nothing.
+    ///
+    /// # Errors
+    /// [`PreKeyError::OtherIdentity`] or [`PreKeyError::Signature`]; nothing has changed.
+    pub fn update(&mut self, upload: PreKeyUpload) -> Result<bool, PreKeyError> {
+        if upload.entry.identity != self.identity {
+            return Err(PreKeyError::OtherIdentity);
+        }
+        let entry = upload.into_entry()?;
+        let later = entry.number > self.number;
+        if later {
+            *self = entry;
+        }
+        Ok(later)
+    }
+
+    /// Whose it is.
     pub fn identity(&self) -> &IdentityKey {
         &self.identity
+    }
+
+    /// Which of the device's uploads it comes from.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// The last moment at which its bundles may be used.
@@ -200,65 +320,55 @@ impl PreKeyUpload {
         self.signed.not_after()
     }
 
-    /// What a directory does with a newer upload of the same device: bundles have its signed prekey from now on, and its
-    /// one-time prekeys are handed out when those that are here have been, or have had their time. An upload is added once.
-    ///
-    /// One that was made by a rotation that revokes, or by a device that has begun anew with its identity, takes the place
-    /// of all that was here instead: the keys behind the older ones are gone.
-    ///
-    /// # Errors
-    /// [`PreKeyError::OtherIdentity`]; [`PreKeyError::TooMany`] if more would be here than a device holds. Nothing has
-    /// changed.
-    pub fn add(&mut self, newer: Self, now: UnixTime) -> Result<(), PreKeyError> {
-        if newer.identity != self.identity {
-            return Err(PreKeyError::OtherIdentity);
-        }
-        let older = self.one_time.iter().filter(|one_time| now <= one_time.not_after());
-        if older.clone().count().saturating_add(newer.one_time.len()) > MAX_ONE_TIME_PREKEYS {
-            return Err(PreKeyError::TooMany);
-        }
-        let mut one_time = newer.one_time;
-        one_time.extend(older.cloned());
-        (self.signed, self.one_time) = (newer.signed, one_time);
-        Ok(())
-    }
-
-    /// One-time prekeys left in it.
+    /// One-time prekeys that were not handed out yet.
     pub fn one_time_left(&self) -> usize {
         self.one_time.len()
     }
 
-    /// The bytes to publish.
+    /// The bytes to store.
     pub fn encode(&self) -> Vec<u8> {
         let prekeys = self.one_time.len().saturating_add(1).saturating_mul(OneTimePreKey::LEN);
-        let mut out = Vec::with_capacity(prekeys.saturating_add(1 + IdentityKey::LEN + 4));
-        out.u8(VERSION);
-        self.identity.write(&mut out);
-        self.signed.write(&mut out);
-        out.count(self.one_time.len());
-        for one_time in &self.one_time {
-            one_time.write(&mut out);
-        }
+        let mut out = Vec::with_capacity(prekeys.saturating_add(1 + IdentityKey::LEN + 8 + 4 + 64));
+        self.write(&mut out);
         out
     }
 
-    /// Reads an upload; nothing of it is verified.
+    /// Reads what was stored.
     ///
     /// # Errors
-    /// [`DecodeError`] if the bytes are not exactly one upload.
+    /// [`DecodeError`] if the bytes are not exactly one entry.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        Reader::whole(bytes, |reader| {
-            version(reader)?;
-            let identity = IdentityKey::read(reader)?;
-            let signed = SignedPreKey::read(reader)?;
-            let count = reader.count(MAX_ONE_TIME_PREKEYS)?;
-            // Grows with the input, so that a count without prekeys behind it costs no memory.
-            let mut one_time = Vec::new();
-            for _ in 0..count {
-                one_time.push(OneTimePreKey::read(reader)?);
-            }
-            Ok(Self { identity, signed, one_time })
-        })
+        Reader::whole(bytes, Self::read)
+    }
+
+    fn signed_message(&self) -> Vec<u8> {
+        let mut out = Vec::from(Label::Upload.bytes());
+        self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut impl Write) {
+        out.u8(VERSION);
+        self.identity.write(out);
+        out.u64(self.number);
+        self.signed.write(out);
+        out.count(self.one_time.len());
+        for one_time in &self.one_time {
+            one_time.write(out);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        version(reader)?;
+        let (identity, number) = (IdentityKey::read(reader)?, reader.u64()?);
+        let signed = SignedPreKey::read(reader)?;
+        let count = reader.count(MAX_ONE_TIME_PREKEYS)?;
+        // Grows with the input, so that a count without prekeys behind it costs no memory.
+        let mut one_time = Vec::new();
+        for _ in 0..count {
+            one_time.push(OneTimePreKey::read(reader)?);
+        }
+        Ok(Self { identity, number, signed, one_time })
     }
 }
 

@@ -174,6 +174,13 @@ impl Certificate {
         self.not_after.min(self.issuer.not_after)
     }
 
+    /// The encoding, in place.
+    pub(crate) fn encode_in_place(&self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        self.write(&mut crate::wire::payload::Place(&mut bytes));
+        bytes
+    }
+
     /// The encoding.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(Self::LEN);

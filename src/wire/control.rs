@@ -58,6 +58,8 @@ impl PartialOrd for Rank {
 ///         | 4 || group id(32) || epoch(8) || th(32)   commits gone: the sender stands there, and keeps none so old
 ///         | 5 || certificate(257)                certificate
 ///         | 6 || group id(32)                    chain wanted: the receiver's, which the sender has lost
+///         | 7                                    ended: the sender has dropped this session and all of a lower rank
+///         | 8                                    heard: the answer to many messages without one
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -72,10 +74,14 @@ pub enum Control {
     /// The sender's roster is at this epoch and hash, zeros if the receiver is not in it; the commits that would lead there
     /// are not kept any more, or are none of the receiver's.
     CommitsGone(GroupId, u64, [u8; 32]),
-    /// The sender's certificate: its first one, or a renewed one.
-    Certificate(Box<Certificate>),
+    /// The sender's certificate, as it came: its first one, or a renewed one.
+    Certificate(Box<[u8; Certificate::LEN]>),
     /// The receiver's sender chain of a group is wanted again: a commit that is undone had taken it from the sender.
     ChainWanted(GroupId),
+    /// The sender has dropped this session and those of a lower rank: whoever writes next introduces itself anew.
+    Ended,
+    /// Nothing but an answer: the sender has opened what came, and the session gets a turn.
+    Heard,
 }
 
 impl Control {
@@ -103,8 +109,10 @@ impl Control {
             }
             Self::Certificate(certificate) => {
                 out.u8(5);
-                certificate.write(&mut out);
+                out.bytes(certificate.as_slice());
             }
+            Self::Ended => out.u8(7),
+            Self::Heard => out.u8(8),
             Self::ChainReceived(group) => {
                 out.u8(3);
                 out.bytes(group.as_bytes());
@@ -129,8 +137,10 @@ impl Control {
                 Ok(Self::CommitsWanted(group, epoch, hashes))
             }
             3 => GroupId::read(reader).map(Self::ChainReceived),
-            5 => Certificate::read(reader).map(|certificate| Self::Certificate(Box::new(certificate))),
+            5 => reader.array().map(|certificate| Self::Certificate(Box::new(*certificate))),
             6 => GroupId::read(reader).map(Self::ChainWanted),
+            7 => Ok(Self::Ended),
+            8 => Ok(Self::Heard),
             4 => Ok(Self::CommitsGone(GroupId::read(reader)?, reader.u64()?, *reader.array()?)),
             _ => Err(DecodeError::Invalid),
         })

@@ -33,7 +33,7 @@ impl EnvelopeKind {
 /// An envelope as it came from the relay: well formed, nothing more.
 ///
 /// ```text
-/// version(1) = 1 || kind(1: introduction 1, sealed 2) || prefix(1954, introductions only) || sealed message
+/// version(1) = 1 || kind(1: introduction 1, sealed 2) || prefix(1970, introductions only) || sealed message
 /// ```
 ///
 /// Without the prefix its length is a bucket of the padding.

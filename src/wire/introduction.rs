@@ -11,8 +11,11 @@ use crate::secret::GuardedVec;
 use crate::state;
 use crate::wire::certificate::Certificate;
 
+/// Where the continuity stands in an identity payload.
+pub(crate) const CONTINUITY_OFFSET: usize = IdentityKey::LEN + 8;
+
 /// Length of the identity payload, the same for everyone.
-pub(crate) const IDENTITY_PAYLOAD_LEN: usize = IdentityKey::LEN + 8 + 1 + Certificate::LEN;
+pub(crate) const IDENTITY_PAYLOAD_LEN: usize = CONTINUITY_OFFSET + 16 + 1 + Certificate::LEN;
 
 /// Length of the encrypted identity payload.
 pub(crate) const ENCRYPTED_IDENTITY_LEN: usize = IDENTITY_PAYLOAD_LEN + MAC_LEN;
@@ -20,38 +23,43 @@ pub(crate) const ENCRYPTED_IDENTITY_LEN: usize = IDENTITY_PAYLOAD_LEN + MAC_LEN;
 /// Who introduces itself, since when, and what an authority says about it.
 ///
 /// ```text
-/// identity key(64) || created_at(8) || certificate flag(1) || certificate(257), zeros when the flag is 0
+/// identity key(64) || created_at(8) || continuity(16) || certificate flag(1) || certificate(257), zeros when the flag is 0
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IdentityPayload {
     pub(crate) identity: IdentityKey,
     pub(crate) created_at: u64,
-    pub(crate) certificate: Option<Certificate>,
+    /// Shows who holds a session with the receiver that its author has that session too; zeros where there is none.
+    pub(crate) continuity: Continuity,
+    /// As it came: whether it is well-formed only matters to who looks at it.
+    pub(crate) certificate: Option<[u8; Certificate::LEN]>,
 }
+
+/// The first 16 bytes of an HMAC under a header secret of the session before.
+pub(crate) type Continuity = [u8; 16];
 
 impl IdentityPayload {
     pub(crate) fn encode(&self) -> GuardedVec {
         let mut out = state::image(ENCRYPTED_IDENTITY_LEN);
         self.identity.write(&mut out);
         out.u64(self.created_at);
+        out.bytes(&self.continuity);
         out.flag(self.certificate.is_some());
-        match &self.certificate {
-            Some(certificate) => certificate.write(&mut out),
-            None => out.bytes(&[0; Certificate::LEN]),
-        }
+        out.bytes(&self.certificate.unwrap_or([0; Certificate::LEN]));
         out
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         Reader::whole(bytes, |reader| {
             let (identity, created_at) = (IdentityKey::read(reader)?, reader.u64()?);
+            let continuity = *reader.array()?;
             let certificate = if reader.flag()? {
-                Some(Certificate::read(reader)?)
+                Some(*reader.array()?)
             } else {
                 reader.zeros(Certificate::LEN)?;
                 None
             };
-            Ok(Self { identity, created_at, certificate })
+            Ok(Self { identity, created_at, continuity, certificate })
         })
     }
 }
@@ -63,7 +71,7 @@ pub(crate) const PREFIX_LEN: usize = 32 + 4 + 4 + KEM_CIPHERTEXT_LEN + ENCRYPTED
 ///
 /// ```text
 /// ephemeral key(32) || signed prekey id(4) || one-time prekey id(4, 0 = none) || KEM ciphertext(1568)
-///   || encrypted identity payload(346)
+///   || encrypted identity payload(362)
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct IntroductionPrefix<'a> {

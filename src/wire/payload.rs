@@ -25,9 +25,16 @@ pub(crate) enum PayloadKind {
     Control,
     /// What opens content that travels beside the message, and a note.
     Attachment,
+    /// What opens a message that is too long for one envelope, and travels beside it.
+    LongMessage,
 }
 
 impl PayloadKind {
+    /// Whether it is what people write, and not what devices say to each other.
+    pub(crate) fn is_by_people(self) -> bool {
+        matches!(self, Self::Application | Self::Attachment | Self::LongMessage)
+    }
+
     pub(crate) fn byte(self) -> u8 {
         match self {
             Self::Application => 1,
@@ -36,6 +43,7 @@ impl PayloadKind {
             Self::Roster => 4,
             Self::Control => 5,
             Self::Attachment => 6,
+            Self::LongMessage => 7,
         }
     }
 
@@ -47,9 +55,17 @@ impl PayloadKind {
             4 => Ok(Self::Roster),
             5 => Ok(Self::Control),
             6 => Ok(Self::Attachment),
+            7 => Ok(Self::LongMessage),
             _ => Err(DecodeError::Invalid),
         }
     }
+}
+
+/// What stands behind the commitment, if that is whole. By itself, so that the comparison is not among what may branch on
+/// plaintext.
+fn committed(body: &[u8]) -> Result<&[u8], DecodeError> {
+    let (commitment, rest) = body.split_first_chunk::<COMMITMENT_LEN>().ok_or(DecodeError::Truncated)?;
+    if aead::equal(commitment, &[0; COMMITMENT_LEN]) { Ok(rest) } else { Err(DecodeError::Invalid) }
 }
 
 /// A body's plaintext, read.
@@ -67,11 +83,7 @@ pub(crate) struct Payload<'a> {
 
 impl<'a> Payload<'a> {
     pub(crate) fn decode(body: &'a [u8]) -> Result<Self, DecodeError> {
-        Reader::whole(body, |reader| {
-            let commitment = reader.array::<COMMITMENT_LEN>()?;
-            if !aead::equal(commitment, &[0; COMMITMENT_LEN]) {
-                return Err(DecodeError::Invalid);
-            }
+        Reader::whole(committed(body)?, |reader| {
             let kind = PayloadKind::from_byte(reader.u8()?)?;
             let content_len = reader.count(MAX_CONTENT)?;
             reader.slice(content_len)?;
@@ -87,7 +99,7 @@ impl<'a> Payload<'a> {
 /// The plaintext of a group message's body, read.
 ///
 /// ```text
-/// zeros(32) || kind(1: 1 or 6) || content length(4) || content || 0(1) || signature(64) || zeros
+/// zeros(32) || kind(1: 1, 6 or 7) || content length(4) || content || 0(1) || signature(64) || zeros
 /// ```
 #[derive(Debug)]
 pub(crate) struct GroupPayload<'a> {
@@ -100,14 +112,10 @@ pub(crate) struct GroupPayload<'a> {
 
 impl<'a> GroupPayload<'a> {
     pub(crate) fn decode(body: &'a [u8]) -> Result<Self, DecodeError> {
-        Reader::whole(body, |reader| {
-            let commitment = reader.array::<COMMITMENT_LEN>()?;
-            if !aead::equal(commitment, &[0; COMMITMENT_LEN]) {
-                return Err(DecodeError::Invalid);
-            }
+        Reader::whole(committed(body)?, |reader| {
             let (kind, content_len) = (PayloadKind::from_byte(reader.u8()?)?, reader.count(MAX_CONTENT)?);
             reader.slice(content_len)?;
-            if !matches!(kind, PayloadKind::Application | PayloadKind::Attachment) || reader.u8()? != 0 {
+            if !kind.is_by_people() || reader.u8()? != 0 {
                 return Err(DecodeError::Invalid);
             }
             let end = CONTENT_OFFSET.saturating_add(content_len).saturating_add(1);
@@ -181,7 +189,7 @@ mod tests {
             other[place] ^= 1;
             assert!(GroupPayload::decode(&other).is_err(), "{place}");
         }
-        for kind in [0, 2, 3, 4, 5, 7] {
+        for kind in [0, 2, 3, 4, 5, 8] {
             let mut other = good.clone();
             other[32] = kind;
             assert!(GroupPayload::decode(&other).is_err(), "kind {kind}");

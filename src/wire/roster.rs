@@ -42,6 +42,8 @@ impl GroupId {
     }
 }
 
+crate::text::text!(GroupId);
+
 impl fmt::Debug for GroupId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("GroupId(")?;

@@ -27,13 +27,11 @@ impl Tag {
     }
 }
 
+crate::text::text!(Tag);
+
 impl fmt::Debug for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Tag(")?;
-        for byte in self.0 {
-            write!(f, "{byte:02x}")?;
-        }
-        f.write_str(")")
+        write!(f, "Tag({self})")
     }
 }
 

@@ -10,7 +10,7 @@ use sceau::device::{Delivery, GroupChange, GroupEvent, Unreachable};
 use sceau::error::{GroupError, OpenError};
 use sceau::group::{GroupPolicy, Role};
 use sceau::prekey::Rotation;
-use sceau::{Device, Event, Fingerprint, GroupId, Notice, PreKeyUpload, Search, UnixTime};
+use sceau::{Device, DirectoryEntry, Event, Fingerprint, GroupId, Notice, Search, UnixTime};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An envelope on its way.
@@ -26,7 +26,7 @@ pub struct Flying {
 pub struct Party {
     pub device: Device,
     pub disk: Disk,
-    pub directory: PreKeyUpload,
+    pub directory: DirectoryEntry,
     pub unknown: Vec<Vec<u8>>,
     /// Envelopes whose commit is missing: tried again when the roster changes.
     pub missing: Vec<Vec<u8>>,
@@ -71,7 +71,7 @@ pub struct Crowd {
 
 impl Crowd {
     pub fn new(count: usize, seed: u64) -> Self {
-        let (mut rng, now) = (rng(seed), UnixTime(1_800_000_000));
+        let (mut rng, now) = (rng(seed), crate::talk::at(1_800_000_000));
         let parties: Vec<Party> = (0..count).map(|_| Party::new(now, &mut rng)).collect();
         let names = parties.iter().enumerate().map(|(index, party)| (party.device.fingerprint(), index)).collect();
         Self {
@@ -229,6 +229,13 @@ impl Crowd {
         }
     }
 
+    /// Stores whatever a test has committed without a store.
+    pub fn store_all(&mut self) {
+        for party in &mut self.parties {
+            party.disk = Disk::of(&party.device);
+        }
+    }
+
     pub fn restart(&mut self, party: usize) {
         let party = &mut self.parties[party];
         party.device = party.disk.restore();
@@ -240,10 +247,7 @@ impl Crowd {
         let before = self.thorough.then(|| Disk::of(&self.parties[to].device));
         let Party { device, disk, .. } = &mut self.parties[to];
         let result = match device.open(&flying.bytes, self.now) {
-            Err(OpenError::Unknown) => match device.search(&flying.bytes, Search::Group(group), self.now) {
-                Err(OpenError::Unknown) => device.search(&flying.bytes, Search::UpTo(8), self.now),
-                result => result,
-            },
+            Err(OpenError::Unknown) => device.search(&flying.bytes, Search::Group(group), self.now),
             result => result,
         };
         let opened = match result {
@@ -309,7 +313,7 @@ impl Crowd {
                     let Some((_, peer)) = device.owed(self.now).find(|(owed, _)| *owed == id) else { continue };
                     let pending = device.seal_owed(id, self.now, &mut self.rng).expect("it is owed");
                     let Ok(bytes) = pending.commit(|changes| disk.apply(changes));
-                    self.post(self.names[&peer], bytes);
+                    self.post(self.names[&peer], bytes.envelope);
                 }
                 _ => {}
             }
@@ -361,7 +365,7 @@ impl Crowd {
             let Party { device, disk, .. } = &mut self.parties[party];
             let Ok(pending) = device.ask_for_commits(group, member, self.now, &mut self.rng) else { continue };
             let Ok(bytes) = pending.commit(|changes| disk.apply(changes));
-            self.post(self.names[&member], bytes);
+            self.post(self.names[&member], bytes.envelope);
         }
     }
 
@@ -432,7 +436,8 @@ impl Party {
     fn new(now: UnixTime, rng: &mut ChaCha20Rng) -> Self {
         let (mut device, mut disk) = (Device::generate(rng), Disk::default());
         let pending = device.publish_prekeys(2, now, rng).expect("room");
-        let Ok(directory) = pending.commit(|changes| disk.apply(changes));
+        let Ok(upload) = pending.commit(|changes| disk.apply(changes));
+        let directory = upload.into_entry().expect("signed");
         Self {
             device,
             disk,
@@ -457,7 +462,7 @@ impl Party {
             && let Ok(pending) = device.rotate_prekeys(4, Rotation::IfDue, now, rng)
         {
             let Ok(upload) = pending.commit(|changes| disk.apply(changes));
-            *directory = upload;
+            directory.update(upload).expect("signed");
         }
         directory.take_bundle()
     }

@@ -14,7 +14,8 @@ impl Disk {
     /// # Errors
     /// None.
     pub fn apply(&mut self, changes: &Changes) -> Result<(), Infallible> {
-        for record in changes.iter() {
+        let head = self.0.get(&RecordKey::HEAD).cloned();
+        for record in changes.after(head.as_deref()).expect("one process has one store") {
             match record {
                 Record::Put(key, bytes) => self.0.insert(key, bytes.to_vec()),
                 Record::Delete(key) => self.0.remove(&key),
@@ -32,7 +33,8 @@ impl Disk {
 
     /// The device whose records these are.
     pub fn restore(&self) -> Device {
-        Device::restore(self.0.iter().map(|(key, bytes)| (*key, bytes))).expect("a store that was written is whole")
+        Device::restore(self.0.iter().map(|(key, bytes)| (*key, bytes)), sceau::Policy::default())
+            .expect("a store that was written is whole")
     }
 
     /// The records.

@@ -11,7 +11,7 @@ use chacha20::ChaCha20Rng;
 use rand_core::{Rng as _, TryCryptoRng, TryRng};
 use sceau::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
 use sceau::session::Session;
-use sceau::{Envelope, Fingerprint, IdentityKeyPair, Padding, UnixTime};
+use sceau::{Envelope, Fingerprint, IdentityKeyPair, Padding};
 use std::convert::Infallible;
 
 /// What the thief can break.
@@ -102,7 +102,7 @@ impl TryCryptoRng for TwoStreams<'_> {}
 
 /// The parts of a confirmed session's image that the measure looks at (docs/PROTOCOL.md, section 8, and the writers of
 /// the image).
-const RATCHET: usize = 1 + 64 + 40 + 4;
+const RATCHET: usize = 1 + 64 + 40 + 32 + 4;
 
 fn is_idle(session: &Session) -> bool {
     session.to_state().expose()[RATCHET + 96] == 0
@@ -157,14 +157,19 @@ pub struct Setting {
 /// Both ends after the first exchange.
 fn conversation(seed: u64) -> [End; 2] {
     let mut rng = rng(seed);
-    let (now, lifetimes) = (UnixTime(1_000), PreKeyLifetimes::default());
+    let (now, lifetimes) = (crate::talk::at(1_000), PreKeyLifetimes::default());
     let (a, b) = (IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng));
     let mut prekeys = PreKeyStore::new();
-    let bundle = prekeys.publish(&b, 1, Rotation::IfDue, &lifetimes, now, &mut rng).expect("room").take_bundle();
+    let bundle = prekeys
+        .publish(&b, 1, Rotation::IfDue, &lifetimes, now, &mut rng)
+        .expect("room")
+        .into_entry()
+        .expect("signed")
+        .take_bundle();
     let bundle = VerifiedPreKeyBundle::verify(bundle, now).expect("a good bundle");
     let mut alice = Session::initiate(&a, None, &bundle, 1, &mut rng).expect("good keys");
     let open = |session: &mut Session, bytes: &[u8]| {
-        session.open(&Envelope::parse(bytes).expect("an envelope")).expect("it opens");
+        session.open(&Envelope::parse(bytes).expect("an envelope"), crate::talk::NOW).expect("it opens");
     };
     let first = alice.seal(b"1", Padding::default(), &mut rng).expect("seals");
     let envelope = Envelope::parse(&first).expect("an envelope");
@@ -231,15 +236,15 @@ pub fn measure(setting: &Setting, seed: u64, thefts: usize, patience: usize) -> 
                     thief.shadow.session = before;
                     thief.locked_out = is_locked_out(thief, &ends);
                 }
-            } else if thief.clone_of().search(&envelope).is_ok() {
+            } else if thief.clone_of().search(&envelope, crate::talk::NOW).is_ok() {
                 thief.last_read = at;
             }
         }
         if chance.next_u64() % 100 >= setting.loss {
             let receiver = &mut ends[1 - sender];
-            receiver.session.search(&envelope).expect("an honest envelope opens");
+            receiver.session.search(&envelope, crate::talk::NOW).expect("an honest envelope opens");
             for thief in thieves.iter_mut().filter(|thief| thief.victim != sender && !thief.locked_out) {
-                let _: Result<_, _> = thief.shadow.session.search(&envelope);
+                let _: Result<_, _> = thief.shadow.session.search(&envelope, crate::talk::NOW);
                 thief.locked_out = is_locked_out(thief, &ends);
             }
         }

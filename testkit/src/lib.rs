@@ -19,6 +19,8 @@ pub mod disk;
 pub mod fuzz;
 pub mod group_healing;
 pub mod healing;
+pub mod log_history;
+pub mod log_world;
 pub mod model;
 pub mod pair;
 pub mod talk;
@@ -31,8 +33,25 @@ pub use talk::Talk;
 pub use chacha20::ChaCha20Rng as Rng;
 
 use rand_core::SeedableRng;
+use sceau::certificate::{Address, Certificate, IssuerCertificate, IssuerKeyPair};
+use sceau::{IdentityKeyPair, UnixTime};
 
 /// A reproducible generator.
 pub fn rng(seed: u64) -> Rng {
     Rng::seed_from_u64(seed)
+}
+
+/// A certificate, from the challenge to its issue. The challenge's randomness is always the same.
+pub fn certify(
+    issuer: &IssuerKeyPair,
+    authority: &IssuerCertificate,
+    identity: &IdentityKeyPair,
+    address: &[u8],
+    not_after: UnixTime,
+) -> Certificate {
+    let address = Address::new(address).expect("short");
+    let challenge = issuer.challenge(address, talk::NOW, &mut rng(0));
+    let request = identity.request_certificate(&challenge, issuer.public(), &address).expect("what was asked for");
+    let verified = challenge.verify(&request, talk::NOW).expect("signed");
+    issuer.issue(authority, verified, not_after).expect("the issuer's own")
 }

@@ -10,9 +10,7 @@ use rand_core::Rng as _;
 use sceau::device::OwedId;
 use sceau::error::{OpenError, SealError};
 use sceau::prekey::Rotation;
-use sceau::{
-    Device, Envelope, Event, Fingerprint, IdentityKeyPair, Notice, PreKeyBundle, PreKeyUpload, Search, UnixTime,
-};
+use sceau::{Device, DirectoryEntry, Envelope, Event, Fingerprint, IdentityKeyPair, Notice, PreKeyBundle, UnixTime};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One thing that happens. Sides and choices are taken modulo what there is, so that any numbers make an event.
@@ -66,7 +64,7 @@ pub struct Side {
     pub now: UnixTime,
     backup: Option<(Disk, BTreeSet<u64>)>,
     identity: Vec<u8>,
-    directory: PreKeyUpload,
+    directory: DirectoryEntry,
     /// Whether it fell back to an old image and its application has not made up for it.
     pub fell_back: bool,
     /// Messages read, by number.
@@ -101,7 +99,7 @@ impl Model {
         let mut side = || {
             let device = Device::generate(&mut rng);
             let identity = device.identity().to_state().expose().to_vec();
-            Side::new(device, identity, UnixTime(1_800_000_000), &mut rng)
+            Side::new(device, identity, crate::talk::at(1_800_000_000), &mut rng)
         };
         let sides = [side(), side()];
         Self {
@@ -181,7 +179,8 @@ impl Model {
             }
             Step::Clock { side, seconds } => {
                 let now = &mut self.sides[usize::from(side) % 2].now;
-                now.0 = now.0.saturating_add_signed(i64::from(seconds));
+                let secs = now.as_secs().saturating_add_signed(i64::from(seconds));
+                *now = crate::talk::at(secs.min(UnixTime::MAX));
             }
             Step::Maintain { side } => {
                 let side = &mut self.sides[usize::from(side) % 2];
@@ -233,7 +232,7 @@ impl Model {
     fn try_seal(&mut self, side: usize, peer: Fingerprint, content: &[u8]) -> Result<Vec<u8>, SealError> {
         let Side { device, disk, now, .. } = &mut self.sides[side];
         let Ok(bytes) = device.seal(peer, content, *now, &mut self.rng)?.commit(|changes| disk.apply(changes));
-        Ok(bytes)
+        Ok(bytes.envelope)
     }
 
     /// Gives an envelope to the relay.
@@ -248,7 +247,7 @@ impl Model {
             let Side { device, disk, now, .. } = &mut self.sides[side];
             let pending = device.seal_owed(id, *now, &mut self.rng).expect("it is owed");
             let Ok(bytes) = pending.commit(|changes| disk.apply(changes));
-            self.post(1 - side, bytes);
+            self.post(1 - side, bytes.envelope);
         }
     }
 
@@ -273,11 +272,7 @@ impl Model {
     pub fn deliver(&mut self, to: usize, bytes: &[u8]) {
         let before = Disk::of(&self.sides[to].device);
         let Side { device, disk, now, .. } = &mut self.sides[to];
-        let result = match device.open(bytes, *now) {
-            // Bounded, as an application should.
-            Err(OpenError::Unknown) => device.search(bytes, Search::UpTo(16), *now),
-            result => result,
-        };
+        let result = device.open(bytes, *now);
         let opened = match result {
             Ok(pending) => {
                 let Ok(opened) = pending.commit(|changes| disk.apply(changes));
@@ -300,13 +295,13 @@ impl Model {
                 assert_eq!(self.sent.get(&number), Some(&(1 - to)), "a message that was never sent");
                 assert!(self.sides[to].read.insert(number), "message {number} was read twice");
             }
-            Event::Control { from } => assert_eq!(from, peer, "the wrong sender"),
+            Event::Control { from } | Event::Unreadable { from, .. } => assert_eq!(from, peer, "the wrong sender"),
             other => panic!("unexpected {other:?}"),
         }
         if self.dutiful {
             for notice in opened.notices {
                 match notice {
-                    Notice::RenewNeeded(_) => self.renew(to),
+                    Notice::RenewalDue(_) => self.renew(to),
                     Notice::Owed(_) => self.pay_owed(to),
                     _ => {}
                 }
@@ -382,7 +377,8 @@ impl Side {
         let mut device = device;
         let mut disk = Disk::default();
         let pending = device.publish_prekeys(3, now, rng).expect("an empty store has room");
-        let Ok(directory) = pending.commit(|changes| disk.apply(changes));
+        let Ok(upload) = pending.commit(|changes| disk.apply(changes));
+        let directory = upload.into_entry().expect("signed");
         Self {
             device,
             disk,
@@ -401,7 +397,7 @@ impl Side {
         let Self { device, disk, now, directory, .. } = self;
         if let Ok(pending) = device.rotate_prekeys(3, Rotation::Always, *now, rng) {
             let Ok(upload) = pending.commit(|changes| disk.apply(changes));
-            *directory = upload;
+            directory.update(upload).expect("signed");
         }
     }
 }

@@ -24,7 +24,7 @@ impl SessionPair {
         let (alice, bob) = (IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng));
         let (mut prekeys, lifetimes) = (PreKeyStore::new(), PreKeyLifetimes::default());
         let upload = prekeys.publish(&bob, 1, Rotation::IfDue, &lifetimes, NOW, &mut rng);
-        let bundle = upload.expect("room").take_bundle();
+        let bundle = upload.expect("room").into_entry().expect("signed").take_bundle();
         let bundle = VerifiedPreKeyBundle::verify(bundle, NOW).expect("a good bundle");
         let mut to_bob = Session::initiate(&alice, None, &bundle, 1, &mut rng).expect("good keys");
         let first = to_bob.seal(b"first", Padding::default(), &mut rng).expect("short");
@@ -43,7 +43,7 @@ impl SessionPair {
             let (from, to) =
                 if bob_speaks { (&mut self.bob, &mut self.alice) } else { (&mut self.alice, &mut self.bob) };
             let bytes = from.seal(b"text", Padding::default(), &mut self.rng).expect("short");
-            to.open(&Envelope::parse(&bytes).expect("an envelope")).expect("a message");
+            to.open(&Envelope::parse(&bytes).expect("an envelope"), NOW).expect("a message");
         }
     }
 }

@@ -3,10 +3,21 @@
 use crate::{Disk, rng};
 use chacha20::ChaCha20Rng;
 use sceau::error::OpenError;
-use sceau::{Device, Event, Fingerprint, Opened, PreKeyUpload, UnixTime};
+use sceau::{Device, DirectoryEntry, Event, Fingerprint, Opened, UnixTime};
 
 /// The moment at which tests take place.
-pub const NOW: UnixTime = UnixTime(1_800_000_000);
+pub const NOW: UnixTime = at(1_800_000_000);
+
+/// A moment.
+///
+/// # Panics
+/// If no clock shows it.
+pub const fn at(secs: u64) -> UnixTime {
+    match UnixTime::from_secs(secs) {
+        Ok(time) => time,
+        Err(_) => panic!("no clock shows it"),
+    }
+}
 
 /// Alice knows Bob's bundle; nobody has written yet.
 #[derive(Debug)]
@@ -14,7 +25,7 @@ pub struct Talk {
     pub alice: Device,
     pub bob: Device,
     /// Bob's directory.
-    pub directory: PreKeyUpload,
+    pub directory: DirectoryEntry,
     pub rng: ChaCha20Rng,
     /// How the two know each other.
     pub to_bob: Fingerprint,
@@ -26,7 +37,8 @@ impl Talk {
     pub fn new(seed: u64) -> Self {
         let mut rng = rng(seed);
         let (mut alice, mut bob) = (Device::generate(&mut rng), Device::generate(&mut rng));
-        let mut directory = done(bob.publish_prekeys(3, NOW, &mut rng).expect("room"));
+        let upload = done(bob.publish_prekeys(3, NOW, &mut rng).expect("room"));
+        let mut directory = upload.into_entry().expect("signed");
         let to_bob = done(alice.add_peer(&directory.take_bundle(), NOW).expect("a good bundle"));
         let to_alice = alice.fingerprint();
         Self { alice, bob, directory, rng, to_bob, to_alice }
@@ -44,12 +56,19 @@ impl Talk {
         talk
     }
 
+    /// Alice goes on in one chain, however long nobody answers.
+    pub fn alice_never_renews(&mut self) {
+        let mut policy = self.alice.policy().clone();
+        policy.unanswered = u32::MAX;
+        self.alice.set_policy(policy);
+    }
+
     pub fn from_alice(&mut self, content: &[u8]) -> Vec<u8> {
-        done(self.alice.seal(self.to_bob, content, NOW, &mut self.rng).expect("Alice can seal"))
+        done(self.alice.seal(self.to_bob, content, NOW, &mut self.rng).expect("Alice can seal")).envelope
     }
 
     pub fn from_bob(&mut self, content: &[u8]) -> Vec<u8> {
-        done(self.bob.seal(self.to_alice, content, NOW, &mut self.rng).expect("Bob can seal"))
+        done(self.bob.seal(self.to_alice, content, NOW, &mut self.rng).expect("Bob can seal")).envelope
     }
 
     /// # Errors

@@ -13,7 +13,7 @@ fn records_of_groups_belong_together() {
             Record::Put(key, bytes) => Some((key, bytes.to_vec())),
             Record::Delete(_) => None,
         });
-        Device::restore(rows.collect::<Vec<_>>()).map(drop)
+        Device::restore(rows.collect::<Vec<_>>(), crate::device::Policy::default()).map(drop)
     };
     let follow = |scene: &mut Scene, group: &Group| {
         scene.settle(Vec::from([Change::Group(group.id(), Some(Box::new(group.clone())))]));

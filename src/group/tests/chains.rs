@@ -49,7 +49,7 @@ impl Chains {
 
 fn open(chain: &mut MemberChain, bytes: &[u8], transcript: [u8; 32]) -> Result<Vec<u8>, OpenError> {
     let envelope = Envelope::parse(bytes).unwrap();
-    let mut planned = chain.plan_open(&Opening::new(&envelope), true, |_| Ok(transcript))?;
+    let mut planned = chain.plan_open(&Opening::new(&envelope), true, crate::keys::UnixTime(1), |_| Ok(transcript))?;
     chain.swap(&mut planned.step, &mut ());
     Ok(planned.content.to_vec())
 }
@@ -120,7 +120,10 @@ fn far_ahead_is_searched_for() {
     let bob = MemberChain::accept(chains.alice, &chains.announcement(), 0);
     let far = (0..30).map(|_| chains.seal(b"far")).last().unwrap();
     let envelope = Envelope::parse(&far).unwrap();
-    let opened = |search| bob.plan_open(&Opening::new(&envelope), search, |_| Ok(TH)).map(|planned| planned.lost);
+    let opened = |search| {
+        bob.plan_open(&Opening::new(&envelope), search, crate::keys::UnixTime(1), |_| Ok(TH))
+            .map(|planned| planned.lost)
+    };
     assert_eq!(opened(false), Err(OpenError::Unknown));
     assert_eq!(opened(true), Ok(0));
 }

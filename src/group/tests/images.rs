@@ -157,7 +157,8 @@ fn chains_that_cannot_be_are_refused() {
         own.swap(&mut step);
         if n == 2 {
             let envelope = Envelope::parse(&envelope).unwrap();
-            let mut planned = chain.plan_open(&Opening::new(&envelope), false, |_| Ok(hash)).unwrap();
+            let mut planned =
+                chain.plan_open(&Opening::new(&envelope), false, crate::keys::UnixTime(1), |_| Ok(hash)).unwrap();
             chain.swap(&mut planned.step, &mut ());
         }
     }

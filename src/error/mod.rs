@@ -6,11 +6,16 @@
 //!
 //! Every variant says what the caller should do. After any error nothing has changed.
 
+#[macro_use]
+mod text;
+mod log;
+
+pub use log::{DraftError, FormError, OperationError};
+
 use crate::keys::Fingerprint;
 use crate::wire::roster::GroupId;
-use core::fmt;
 
-/// Why bytes are not the encoding of a value. Whatever the variant: drop them.
+/// Why bytes, or a text, are not the encoding of a value. Whatever the variant: drop them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -70,7 +75,8 @@ pub enum SealError {
     BundleExpired,
     /// Longer than [`crate::limits::MAX_CONTENT`], or a receipt with no ids or too many: split it.
     TooLong,
-    /// The sending chain is at its end until the peer answers. Renew the session.
+    /// The sending chain is at its end until the peer answers: [`crate::limits::MAX_CHAIN_LEN`] messages, or
+    /// [`crate::limits::MAX_FIRST_JUMP`] of an introduction. Renew the session.
     ChainExhausted,
     /// Nothing is owed under this id: it was sealed already, or has lost its purpose.
     NothingOwed,
@@ -105,16 +111,20 @@ pub enum OpenError {
     /// The signed prekey that it needs has accepted [`crate::limits::MAX_INTRODUCTIONS`]. Publish a new signed prekey;
     /// its author sees that no answer comes, and renews.
     PreKeyFull,
-    /// Authentic, of the session that is sent on, but more than [`crate::limits::MAX_JUMP`] messages ahead. Renew the
-    /// session with this peer.
+    /// Authentic, but more than [`crate::limits::MAX_JUMP`] messages ahead, or, of an introduction, more than
+    /// [`crate::limits::MAX_FIRST_JUMP`]: none of its first messages came. Renew the session with this peer. A
+    /// [`crate::Device`] does so by itself where it has a session ([`crate::Event::Unreadable`]).
     TooFarAhead(Fingerprint),
-    /// Authentic, of the session that is sent on, but of a state that no longer fits: one side fell back to an old image.
-    /// Renew the session with this peer.
+    /// Authentic, but of a state that no longer fits: one side fell back to an old image. Renew the session with this peer. A
+    /// [`crate::Device`] does so by itself ([`crate::Event::Unreadable`]).
     Diverged(Fingerprint),
     /// Authentic, and against the protocol: the peer's software is at fault. Drop it.
     Violation(Fingerprint),
     /// Authentic, from a blocked peer. Drop it.
     Blocked(Fingerprint),
+    /// An introduction by someone unknown, and [`crate::limits::MAX_STRANGERS`] wait to be accepted. Leave it at the relay, and
+    /// try again when one of them was accepted, deleted or forgotten ([`crate::Device::maintain`]).
+    TooManyStrangers,
     /// Authentic, an introduction by someone who shows no certificate that the policy asks for. Drop it, or keep it and try
     /// again when a certificate was taken ([`crate::Device::take_certificate`]).
     Uncertified(Fingerprint, CertificateError),
@@ -170,10 +180,37 @@ pub enum CertificateError {
     Revoked,
     /// No trusted root stands behind its issuer.
     Untrusted,
+    /// Not a certificate: its fields can't be, or its issuer's name is another's.
+    Malformed,
     /// Its issuer did not sign it for this identity.
     Signature,
     /// There is no such peer.
     UnknownPeer,
+}
+
+/// Why a request for a certificate was not made, or not verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CertificateRequestError {
+    /// The challenge is another issuer's than the device asks. Do not answer it.
+    OtherIssuer,
+    /// The challenge is for another address than the device asks for: whoever passed it on wants this identity certified
+    /// under an address that is not its own. Do not answer it.
+    OtherAddress,
+    /// The challenge is past its time. Make another one.
+    Expired,
+    /// The identity did not sign this challenge: it is another one's answer, or someone else's identity. Refuse it.
+    Signature,
+}
+
+/// Why a login was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoginError {
+    /// It is another device's.
+    OtherIdentity,
+    /// The identity did not sign this challenge for this server. Refuse it.
+    Signature,
 }
 
 /// Why a comparison of identities failed. Whatever the variant: the peer is not verified.
@@ -201,6 +238,12 @@ pub enum VaultError {
     /// Whole, but older than it may be: someone has put it back.
     Old {
         /// How old.
+        generation: u64,
+    },
+    /// Whole, and newer than it may be: it does not follow what the mark says. It is from before a backup was restored, or
+    /// marks were not kept.
+    NotNext {
+        /// How new.
         generation: u64,
     },
     /// Each row is whole, but they are not those of one moment: one is old, missing, there twice, or was deleted.
@@ -235,128 +278,22 @@ pub enum StateError {
     Inconsistent,
 }
 
+/// No clock shows such a time: it is in milliseconds, or not a time. Give seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImplausibleTime;
+
+/// The store has moved on without this device, or nobody knows whether it has: another process wrote to it, or an earlier
+/// write ended without a word. Nothing was written. Restore the device from what the store holds, and do the operation again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stale;
+
 /// There is no such peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownPeer;
 
-macro_rules! display {
-    ($($type:ident $(, caused by $($cause:ident)|+)? { $($pattern:pat => $text:expr),* $(,)? })*) => {$(
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(match self { $($pattern => $text),* })
-            }
-        }
-        impl core::error::Error for $type {
-            fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-                match self {
-                    $($(Self::$cause(error) => Some(error),)+)?
-                    _ => None,
-                }
-            }
-        }
-    )*};
-}
-
-display! {
-    DecodeError {
-        Self::Truncated => "the input ends too early",
-        Self::Trailing => "bytes follow the value",
-        Self::TooLong => "a length is above its limit",
-        Self::Version => "unknown version",
-        Self::Invalid => "a field has an impossible value",
-    }
-    PreKeyError {
-        Self::Signature => "a prekey's signature does not verify",
-        Self::Key => "a prekey is not a valid key",
-        Self::Expired => "the bundle is past its time",
-        Self::Myself => "the bundle is this device's own",
-        Self::OtherIdentity => "the bundle is another identity's",
-        Self::Blocked => "the peer is blocked",
-        Self::TooMany => "more prekeys than the store may hold",
-    }
-    HandshakeError {
-        Self::WeakKey => "a key of the bundle is weak",
-        Self::RankExhausted => "no higher rank exists for this peer's sessions",
-    }
-    SealError, caused by Bundle | Handshake {
-        Self::UnknownPeer => "no such peer",
-        Self::Blocked => "the peer is blocked",
-        Self::BundleNeeded => "no session and no bundle for this peer",
-        Self::BundleExpired => "no session, and the peer's bundle is past its time",
-        Self::TooLong => "too long for one message",
-        Self::ChainExhausted => "the sending chain is at its end",
-        Self::NothingOwed => "nothing is owed under this id",
-        Self::WelcomeGone => "the welcome can't be told any more",
-        Self::Later => "too much was sealed at once: it is owed",
-        Self::Bundle(_) => "the bundle can't be used",
-        Self::Handshake(_) => "the introduction could not be made",
-    }
-    OpenError, caused by Malformed {
-        Self::Malformed(_) => "not an envelope",
-        Self::Rejected => "forged or damaged",
-        Self::Unknown => "recognised by nobody here",
-        Self::Duplicate => "opened before",
-        Self::Replayed => "an introduction whose session is gone",
-        Self::PreKeyGone => "the prekey it needs is gone",
-        Self::PreKeyFull => "the signed prekey it needs accepts no more",
-        Self::TooFarAhead(_) => "too far ahead",
-        Self::Diverged(_) => "the session has diverged",
-        Self::Violation(_) => "the peer broke the protocol",
-        Self::Blocked(_) => "from a blocked peer",
-        Self::Uncertified(..) => "an introduction without the certificate that is asked for",
-        Self::CommitMissing(..) => "the group's roster has moved on",
-        Self::EpochGone(_) => "the group's epoch is not remembered any more",
-        Self::RosterDiffers(..) => "not sealed under the group's roster",
-    }
-    GroupError, caused by Seal {
-        Self::UnknownGroup => "no such group",
-        Self::NotMember => "not a member",
-        Self::NotAllowed => "the member's role does not allow it",
-        Self::UnknownMember => "a change names someone who is not a member",
-        Self::AlreadyMember => "a change adds someone who is a member",
-        Self::NoChange => "a change changes nothing",
-        Self::TooMany => "too many changes, members or groups",
-        Self::Policy => "not a policy for chains",
-        Self::Signature => "the signature does not verify",
-        Self::Malformed => "not of this group, or not for this identity",
-        Self::Seal(_) => "no message could be sealed",
-    }
-    CertificateError {
-        Self::Missing => "no certificate",
-        Self::Expired => "the certificate's time is past",
-        Self::Revoked => "the certificate's issuer is revoked",
-        Self::Untrusted => "no trusted root stands behind the certificate",
-        Self::Signature => "the certificate is not signed for this identity",
-        Self::UnknownPeer => "no such peer",
-    }
-    VerificationError, caused by Malformed {
-        Self::Malformed(_) => "not what should come now",
-        Self::OtherPeer => "another device's code",
-        Self::NotMe => "the peer takes another device for this one",
-        Self::Commitment => "not what was committed to",
-    }
-    VaultError, caused by Malformed {
-        Self::Malformed(_) => "not a sealed image",
-        Self::Rejected => "damaged, or sealed under another key or name",
-        Self::Old { .. } => "older than it may be",
-        Self::Incomplete => "rows of different moments, or not all of them",
-    }
-    AttachmentError {
-        Self::TooLong => "too long for an attachment",
-        Self::WrongLength => "an attachment's chunk of a wrong length",
-        Self::Rejected => "damaged, or another attachment",
-        Self::Unfinished => "the attachment's last chunk is missing",
-    }
-    StateError, caused by Malformed {
-        Self::Malformed(_) => "not the image of a state",
-        Self::Invariant => "the image breaks an invariant",
-        Self::Key => "a record stands under a wrong key",
-        Self::Inconsistent => "the records don't belong together",
-    }
-    UnknownPeer {
-        Self => "no such peer",
-    }
-}
+/// There is no such session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownSession;
 
 impl From<HandshakeError> for SealError {
     fn from(error: HandshakeError) -> Self {
