@@ -18,7 +18,7 @@ fn messages(c: &mut Criterion) {
     c.bench_function("device/open/256B", |b| {
         b.iter_batched(
             || done(talk.alice.seal(talk.to_bob, &content, NOW, &mut talk.rng).expect("a session")),
-            |bytes| done(talk.bob.open(&bytes, NOW).expect("a message")),
+            |bytes| done(talk.bob.open(&bytes.envelope, NOW).expect("a message")),
             BatchSize::PerIteration,
         );
     });

@@ -25,7 +25,7 @@ use rand::Rng;
 use sceau::group::{GroupPolicy, Role};
 use sceau::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
 use sceau::session::Session;
-use sceau::{Device, Envelope, IdentityKeyPair, Padding, PreKeyUpload};
+use sceau::{Device, DirectoryEntry, Envelope, IdentityKeyPair, Padding};
 use sceau_testkit::Disk;
 use sceau_testkit::talk::{NOW, done};
 use sha2::{Digest, Sha256};
@@ -167,7 +167,7 @@ struct Pair {
     identities: [IdentityKeyPair; 2],
     prekeys: PreKeyStore,
     bundle: VerifiedPreKeyBundle,
-    directory: PreKeyUpload,
+    directory: DirectoryEntry,
     alice: Session,
     bob: Session,
     rng: ChaCha20Rng,
@@ -178,7 +178,11 @@ impl Pair {
         let mut rng = sceau_testkit::rng(1);
         let identities = [IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng)];
         let (mut prekeys, lifetimes) = (PreKeyStore::new(), PreKeyLifetimes::default());
-        let mut upload = prekeys.publish(&identities[1], 3, Rotation::IfDue, &lifetimes, NOW, &mut rng).unwrap();
+        let mut upload = prekeys
+            .publish(&identities[1], 3, Rotation::IfDue, &lifetimes, NOW, &mut rng)
+            .unwrap()
+            .into_entry()
+            .expect("signed");
         let bundle = VerifiedPreKeyBundle::verify(upload.take_bundle(), NOW).unwrap();
         let mut alice = Session::initiate(&identities[0], None, &bundle, 1, &mut rng).unwrap();
         let first = alice.seal(b"first", Padding::default(), &mut rng).unwrap();
@@ -193,9 +197,9 @@ impl Pair {
 
     fn turn(&mut self) {
         let reply = self.bob.seal(b"reply", Padding::default(), &mut self.rng).unwrap();
-        self.alice.open(&Envelope::parse(&reply).unwrap()).unwrap();
+        self.alice.open(&Envelope::parse(&reply).unwrap(), NOW).unwrap();
         let answer = self.alice.seal(b"answer", Padding::default(), &mut self.rng).unwrap();
-        self.bob.open(&Envelope::parse(&answer).unwrap()).unwrap();
+        self.bob.open(&Envelope::parse(&answer).unwrap(), NOW).unwrap();
     }
 }
 
@@ -207,7 +211,7 @@ fn messages() {
         // The peer's and the own key travel first; what is measured is the chain as it goes on.
         for _ in 0..20 {
             let bytes = pair.alice.seal(&content, Padding::default(), &mut pair.rng).unwrap();
-            pair.bob.open(&Envelope::parse(&bytes).unwrap()).unwrap();
+            pair.bob.open(&Envelope::parse(&bytes).unwrap(), NOW).unwrap();
         }
         let mut symmetric = Symmetric::of(size);
         let Pair { alice, bob, rng, .. } = &mut pair;
@@ -230,7 +234,7 @@ fn messages() {
             (
                 || alice.seal(&content, Padding::default(), rng).unwrap(),
                 |bytes| {
-                    black_box(bob.search(&Envelope::parse(&bytes).unwrap()).unwrap());
+                    black_box(bob.search(&Envelope::parse(&bytes).unwrap(), NOW).unwrap());
                 },
             ),
             (|| (), |()| symmetric.seal()),
@@ -390,7 +394,7 @@ fn handshakes() {
 fn groups() {
     let mut rng = sceau_testkit::rng(10);
     let (mut alice, mut bob) = (Device::generate(&mut rng), Device::generate(&mut rng));
-    let bundle = done(bob.publish_prekeys(1, NOW, &mut rng).unwrap()).take_bundle();
+    let bundle = done(bob.publish_prekeys(1, NOW, &mut rng).unwrap()).into_entry().expect("signed").take_bundle();
     let to_bob = done(alice.add_peer(&bundle, NOW).unwrap());
     let policy = GroupPolicy { max_messages: 1 << 30, ..GroupPolicy::default() };
     let group = done(alice.create_group(policy, &mut rng).unwrap());

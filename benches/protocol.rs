@@ -29,7 +29,7 @@ fn sessions(c: &mut Criterion) {
         c.bench_function(&format!("session/open/{name}"), |b| {
             b.iter_batched(
                 || pair.alice.seal(&content, PADDING(), &mut pair.rng).unwrap(),
-                |bytes| pair.bob.open(&Envelope::parse(&bytes).unwrap()).unwrap(),
+                |bytes| pair.bob.open(&Envelope::parse(&bytes).unwrap(), NOW).unwrap(),
                 BatchSize::PerIteration,
             );
         });
@@ -43,16 +43,16 @@ fn sessions(c: &mut Criterion) {
     c.bench_function("session/last-of-1000-first", |b| {
         b.iter_batched(
             || Session::from_state(image.expose(), pair.names[1]).unwrap(),
-            |mut bob| (bob.search(&Envelope::parse(&envelopes[999]).unwrap()).unwrap(), bob),
+            |mut bob| (bob.search(&Envelope::parse(&envelopes[999]).unwrap(), NOW).unwrap(), bob),
             BatchSize::PerIteration,
         );
     });
-    pair.bob.search(&Envelope::parse(&envelopes[999]).unwrap()).unwrap();
+    pair.bob.search(&Envelope::parse(&envelopes[999]).unwrap(), NOW).unwrap();
     let full = pair.bob.to_state();
     c.bench_function("session/skipped-of-1000", |b| {
         b.iter_batched(
             || Session::from_state(full.expose(), pair.names[1]).unwrap(),
-            |mut bob| (bob.open(&Envelope::parse(&envelopes[500]).unwrap()).unwrap(), bob),
+            |mut bob| (bob.open(&Envelope::parse(&envelopes[500]).unwrap(), NOW).unwrap(), bob),
             BatchSize::PerIteration,
         );
     });
@@ -63,7 +63,12 @@ fn handshakes(c: &mut Criterion) {
     let mut rng = sceau_testkit::rng(2);
     let (alice, bob) = (IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng));
     let (mut prekeys, lifetimes) = (PreKeyStore::new(), PreKeyLifetimes::default());
-    let bundle = prekeys.publish(&bob, 1, Rotation::IfDue, &lifetimes, NOW, &mut rng).unwrap().take_bundle();
+    let bundle = prekeys
+        .publish(&bob, 1, Rotation::IfDue, &lifetimes, NOW, &mut rng)
+        .unwrap()
+        .into_entry()
+        .expect("signed")
+        .take_bundle();
     c.bench_function("handshake/verify-bundle", |b| {
         b.iter(|| VerifiedPreKeyBundle::verify(bundle.clone(), NOW).unwrap());
     });
@@ -93,7 +98,7 @@ fn worst_cases(c: &mut Criterion) {
     group.bench_function("jump/65536", |b| {
         b.iter_batched(
             || Session::from_state(image.expose(), name).unwrap(),
-            |mut bob| (bob.search(&Envelope::parse(&last).unwrap()).unwrap(), bob),
+            |mut bob| (bob.search(&Envelope::parse(&last).unwrap(), NOW).unwrap(), bob),
             BatchSize::PerIteration,
         );
     });
@@ -101,13 +106,13 @@ fn worst_cases(c: &mut Criterion) {
     let mut pair = SessionPair::answered(1);
     let envelopes: Vec<_> =
         (0..=MAX_SKIPPED + 2).map(|_| pair.alice.seal(b"x", PADDING(), &mut pair.rng).unwrap()).collect();
-    pair.bob.search(&Envelope::parse(&envelopes[MAX_SKIPPED]).unwrap()).unwrap();
+    pair.bob.search(&Envelope::parse(&envelopes[MAX_SKIPPED]).unwrap(), NOW).unwrap();
     let full = pair.bob.to_state();
     for (id, index) in [("full-store/skipped", MAX_SKIPPED / 2), ("full-store/one-more", MAX_SKIPPED + 2)] {
         group.bench_function(id, |b| {
             b.iter_batched(
                 || Session::from_state(full.expose(), name).unwrap(),
-                |mut bob| (bob.open(&Envelope::parse(&envelopes[index]).unwrap()).unwrap(), bob),
+                |mut bob| (bob.open(&Envelope::parse(&envelopes[index]).unwrap(), NOW).unwrap(), bob),
                 BatchSize::PerIteration,
             );
         });
@@ -115,12 +120,12 @@ fn worst_cases(c: &mut Criterion) {
     // A key of the KEM ratchet that is whole with this message, a good part of it from parity alone.
     let mut pair = SessionPair::answered(1);
     let envelopes: Vec<_> = (0..6).map(|_| pair.alice.seal(b"x", PADDING(), &mut pair.rng).unwrap()).collect();
-    pair.bob.open(&Envelope::parse(&envelopes[4]).unwrap()).unwrap();
+    pair.bob.open(&Envelope::parse(&envelopes[4]).unwrap(), NOW).unwrap();
     let collecting = pair.bob.to_state();
     group.bench_function("fragments/key-rebuilt", |b| {
         b.iter_batched(
             || Session::from_state(collecting.expose(), name).unwrap(),
-            |mut bob| (bob.open(&Envelope::parse(&envelopes[5]).unwrap()).unwrap(), bob),
+            |mut bob| (bob.open(&Envelope::parse(&envelopes[5]).unwrap(), NOW).unwrap(), bob),
             BatchSize::PerIteration,
         );
     });
@@ -137,7 +142,7 @@ fn devices(c: &mut Criterion) {
             done(peer.add_peer(&upload, NOW).unwrap());
             let envelope = done(peer.seal(talk.to_bob, b"hello", NOW, &mut talk.rng).unwrap());
             // One-time prekeys run out; a bundle without one serves any number.
-            let _: Result<_, _> = talk.bob.open(&envelope, NOW).map(done);
+            let _: Result<_, _> = talk.bob.open(&envelope.envelope, NOW).map(done);
             while talk.directory.one_time_left() > 0 {
                 talk.directory.take_bundle();
             }
@@ -157,7 +162,7 @@ fn devices(c: &mut Criterion) {
         c.bench_function(&format!("device/open/{count}-sessions"), |b| {
             b.iter_batched(
                 || done(alice.seal(*to_bob, &[7; 256], NOW, rng).unwrap()),
-                |bytes| done(bob.open(&bytes, NOW).unwrap()),
+                |bytes| done(bob.open(&bytes.envelope, NOW).unwrap()),
                 BatchSize::PerIteration,
             );
         });
@@ -171,12 +176,12 @@ fn fanout(c: &mut Criterion) {
     let mut peers = Vec::new();
     for _ in 0..1_000 {
         let mut peer = Device::generate(&mut rng);
-        let bundle = done(peer.publish_prekeys(0, NOW, &mut rng).unwrap()).take_bundle();
+        let bundle = done(peer.publish_prekeys(0, NOW, &mut rng).unwrap()).into_entry().expect("signed").take_bundle();
         let to_peer = done(alice.add_peer(&bundle, NOW).unwrap());
         let envelope = done(alice.seal(to_peer, b"hello", NOW, &mut rng).unwrap());
-        done(peer.open(&envelope, NOW).unwrap());
+        done(peer.open(&envelope.envelope, NOW).unwrap());
         let reply = done(peer.seal(alice.fingerprint(), b"hello", NOW, &mut rng).unwrap());
-        done(alice.open(&reply, NOW).unwrap());
+        done(alice.open(&reply.envelope, NOW).unwrap());
         peers.push(to_peer);
     }
     let disk = Disk::of(&alice);

@@ -16,14 +16,11 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sceau::error::OpenError;
+use sceau::error::{OpenError, Stale};
 use sceau::limits::MAX_CONTENT;
 use sceau::prekey::Rotation;
-use sceau::{
-    Changes, Device, Envelope, Event, Fingerprint, Notice, PreKeyUpload, Record, RecordKey, Search, Tag, UnixTime,
-};
+use sceau::{Changes, Device, DirectoryEntry, Envelope, Event, Fingerprint, Notice, Record, RecordKey, Tag, UnixTime};
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -87,7 +84,7 @@ struct Party {
     name: &'static str,
     device: Device,
     store: BTreeMap<RecordKey, Vec<u8>>,
-    directory: PreKeyUpload,
+    directory: DirectoryEntry,
     unknown: Vec<Copy>,
     restarts: u64,
 }
@@ -142,9 +139,10 @@ struct World {
     unexpected: BTreeSet<String>,
 }
 
-fn store_into(store: &mut BTreeMap<RecordKey, Vec<u8>>) -> impl FnOnce(&Changes) -> Result<(), Infallible> {
+fn store_into(store: &mut BTreeMap<RecordKey, Vec<u8>>) -> impl FnOnce(&Changes) -> Result<(), Stale> {
     |changes| {
-        for record in changes.iter() {
+        let head = store.get(&RecordKey::HEAD).cloned();
+        for record in changes.after(head.as_deref())? {
             match record {
                 Record::Put(key, bytes) => store.insert(key, bytes.to_vec()),
                 Record::Delete(key) => store.remove(&key),
@@ -157,7 +155,7 @@ fn store_into(store: &mut BTreeMap<RecordKey, Vec<u8>>) -> impl FnOnce(&Changes)
 impl Party {
     fn new(name: &'static str, now: UnixTime, rng: &mut StdRng) -> Result<Self, Box<dyn Error>> {
         let (mut device, mut store) = (Device::generate(rng), BTreeMap::new());
-        let directory = device.publish_prekeys(10, now, rng)?.commit(store_into(&mut store))?;
+        let directory = device.publish_prekeys(10, now, rng)?.commit(store_into(&mut store))?.into_entry()?;
         Ok(Self { name, device, store, directory, unknown: Vec::new(), restarts: 0 })
     }
 }
@@ -165,7 +163,7 @@ impl Party {
 impl World {
     fn new(options: Options, texts: Vec<Vec<u8>>) -> Result<Self, Box<dyn Error>> {
         let mut rng = StdRng::seed_from_u64(options.seed);
-        let now = UnixTime(1_800_000_000);
+        let now = sceau_testkit::talk::at(1_800_000_000);
         let parties = [Party::new("Alice", now, &mut rng)?, Party::new("Bob", now, &mut rng)?];
         Ok(Self {
             options,
@@ -207,10 +205,10 @@ impl World {
         let Party { device, store, .. } = &mut self.parties[from];
         let pending = device.seal(peer, &self.texts[line], self.now, &mut self.rng)?;
         let bytes = pending.commit(store_into(store))?;
-        self.by_tag.insert(Envelope::parse(&bytes)?.tag(), line);
-        let fate = self.post(to, bytes);
+        self.by_tag.insert(Envelope::parse(&bytes.envelope)?.tag(), line);
+        let fate = self.post(to, bytes.envelope);
         self.lines.push(Line { from, fate, reads: 0, mismatched: false, copies_delivered: 0 });
-        self.now.0 += 1;
+        self.now = self.now.plus(1);
         Ok(())
     }
 
@@ -228,7 +226,12 @@ impl World {
         let copies = if self.happens(self.options.duplicate) { 2 } else { 1 };
         for _ in 0..copies {
             let hold = if self.happens(self.options.reorder) { self.rng.random_range(1..=64) } else { 0 };
-            let copy = Copy { to, bytes: bytes.clone(), intact: fate == Fate::Carried, keep_until: UnixTime(0) };
+            let copy = Copy {
+                to,
+                bytes: bytes.clone(),
+                intact: fate == Fate::Carried,
+                keep_until: sceau_testkit::talk::at(0),
+            };
             self.queue.insert((self.deliveries + hold, self.posted), copy);
             self.posted += 1;
         }
@@ -276,7 +279,7 @@ impl World {
 
     fn restart(&mut self, party: usize) -> Result<(), Box<dyn Error>> {
         let party = &mut self.parties[party];
-        party.device = Device::restore(party.store.iter().map(|(key, bytes)| (*key, bytes)))?;
+        party.device = Device::restore(party.store.iter().map(|(key, bytes)| (*key, bytes)), sceau::Policy::default())?;
         party.restarts += 1;
         Ok(())
     }
@@ -292,11 +295,7 @@ impl World {
         }
         let now = self.now;
         let Party { device, store, .. } = &mut self.parties[copy.to];
-        let result = match device.open(&copy.bytes, now) {
-            Err(OpenError::Unknown) => device.search(&copy.bytes, Search::UpTo(8), now),
-            result => result,
-        };
-        let opened = match result {
+        let opened = match device.open(&copy.bytes, now) {
             Ok(pending) => pending.commit(store_into(store))?,
             Err(error) => {
                 return self.refused(copy, error);
@@ -334,7 +333,7 @@ impl World {
             OpenError::Unknown => {
                 self.parties[to].unknown.push(copy);
             }
-            OpenError::TooFarAhead(_) | OpenError::Diverged(_) => self.renew(to)?,
+            OpenError::TooFarAhead(_) => self.renew(to)?,
             OpenError::PreKeyGone if copy.intact => {
                 self.unexpected.insert(format!("an intact envelope: {error}"));
             }
@@ -351,15 +350,15 @@ impl World {
             Notice::Owed(id) => {
                 let Party { device, store, .. } = &mut self.parties[party];
                 let bytes = device.seal_owed(id, self.now, &mut self.rng)?.commit(store_into(store))?;
-                self.post(1 - party, bytes);
+                self.post(1 - party, bytes.envelope);
             }
-            Notice::RenewNeeded(_) => self.renew(party)?,
+            Notice::RenewalDue(_) => self.renew(party)?,
             Notice::NewChain(_) => self.retry(party)?,
             Notice::FewPreKeys { .. } | Notice::IntroductionsHalfFull => {
                 let Party { device, store, directory, .. } = &mut self.parties[party];
                 if directory.one_time_left() < 5 {
                     let pending = device.rotate_prekeys(10, Rotation::IfDue, self.now, &mut self.rng)?;
-                    *directory = pending.commit(store_into(store))?;
+                    directory.update(pending.commit(store_into(store))?)?;
                 }
             }
             _ => {}

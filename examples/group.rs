@@ -165,7 +165,7 @@ fn run() -> Result<bool, Box<dyn Error>> {
             }
         }
         world.crowd.say(speaker, line)?;
-        world.crowd.now.0 += 1;
+        world.crowd.now = world.crowd.now.plus(1);
         world.deliver(false);
     }
     world.deliver(true);

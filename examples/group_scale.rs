@@ -16,7 +16,10 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-const NOW: UnixTime = UnixTime(1_800_000_000);
+const NOW: UnixTime = match UnixTime::from_secs(1_800_000_000) {
+    Ok(now) => now,
+    Err(_) => panic!("no clock shows it"),
+};
 
 /// What an operation took.
 #[derive(Default)]
@@ -123,7 +126,7 @@ fn measure(members: usize) -> Result<(), Box<dyn Error>> {
     // One more, to be added later.
     for index in 1..=members {
         let mut device = Device::generate(&mut rng);
-        let bundle = done(device.publish_prekeys(0, NOW, &mut rng)?).take_bundle();
+        let bundle = done(device.publish_prekeys(0, NOW, &mut rng)?).into_entry()?.take_bundle();
         names.push(done(founder.add_peer(&bundle, NOW)?));
         if index == 1 || index + 1 == members {
             sampled.insert(device.fingerprint(), device);

@@ -1,7 +1,7 @@
 //! A device that is driven by lines, for other implementations to talk to: `cargo run --release --example interop`.
 //!
 //! One command per line, words separated by spaces, byte strings in hexadecimal (`-` for none). One answer per line: `ok`
-//! and what was asked for, or `err` and a name. Nothing is stored.
+//! and what was asked for, or `err` and the name of the error's variant. Nothing is stored.
 //!
 //! ```text
 //! new SEED                        ok FINGERPRINT IDENTITYKEY       a new device; all is drawn by rand_core's ChaCha20, `seed_from_u64(SEED)`
@@ -10,19 +10,28 @@
 //! bundle                          ok BUNDLE                        of the last upload, its one-time prekeys from the last to the first
 //! add BUNDLE                      ok FINGERPRINT
 //! renew PEER BUNDLE               ok
+//! block PEER, unblock PEER        ok
+//! drop PEER, forget PEER          ok ENVELOPE                      what tells the peer, or `-`: its sessions go, or all of it
 //! seal PEER CONTENT               ok ENVELOPE MAILBOX              `-` for an introduction's
 //! seal-attachment PEER KEY NOTE   ok ENVELOPE MAILBOX              KEY is 72 bytes
+//! seal-long PEER KEY              ok ENVELOPE MAILBOX              of a message that travels beside its envelope
+//! export PEER CONTEXT             ok SESSION KEY                   of the session that is sent on
+//! export-of SESSION CONTEXT       ok KEY
 //! receipt PEER TAG...             ok ENVELOPE
 //! owed                            ok PEER:ENVELOPE...              every control that is owed
 //! open ENVELOPE                   ok message FROM TAG CONTENT
 //!                                    attachment FROM TAG KEY NOTE
+//!                                    long-message FROM TAG KEY
 //!                                    receipt FROM TAG...
 //!                                    control FROM
+//!                                    unreadable FROM WHY           Diverged or TooFarAhead
 //!                                    group-message GROUP FROM EPOCH CONTENT
 //!                                    group-attachment GROUP FROM EPOCH KEY NOTE
+//!                                    group-long-message GROUP FROM EPOCH KEY
 //!                                    group GROUP WHAT              WHAT is a `GroupEvent`'s name: Joined, Changed, ChainAnnounced,
 //!                                                                  ChainReceived, ChainWanted, Known, Outvoted, Waiting, Fork, Refused, CommitsWanted
 //! search ENVELOPE                 as open, in all sessions, then in all groups
+//! renewed                         ok 0 or 1                        whether what was opened last introduced a peer that holds a session
 //! mailboxes PEER                  ok ADDRESS...
 //! certificate CERTIFICATE         ok                               sets the device's own
 //! trust ROOT                      ok
@@ -34,6 +43,7 @@
 //! group-commit GROUP CHANGE...    ok EPOCH TO:ENVELOPE...          add:PEER:member, add:PEER:admin, remove:PEER,
 //!                                                                  role:PEER:member, role:PEER:admin, policy:MESSAGES:AGE, leave
 //! group-say GROUP CONTENT         ok ENVELOPE MAILBOX TO:ENVELOPE...
+//! group-long GROUP KEY            ok ENVELOPE MAILBOX TO:ENVELOPE...
 //! group-owed GROUP                ok TO:ENVELOPE...                until it gives none
 //! group-ask GROUP MEMBER          ok ENVELOPE
 //! group GROUP                     ok EPOCH TRANSCRIPT MEMBER:ROLE...
@@ -44,10 +54,12 @@
 
 use chacha20::ChaCha20Rng;
 use sceau::certificate::{Address, Certificate, RootKey};
-use sceau::device::{Delivery, GroupChange};
+use sceau::device::{Delivery, GroupChange, Sealed};
 use sceau::group::{GroupId, GroupPolicy, Role};
 use sceau::verification::SafetyNumber;
-use sceau::{Attachment, Device, Event, Fingerprint, PreKeyBundle, PreKeyUpload, Search, Tag, UnixTime, attachment};
+use sceau::{
+    Attachment, Device, DirectoryEntry, Event, Fingerprint, Notice, PreKeyBundle, SessionId, Tag, UnixTime, attachment,
+};
 use sceau_testkit::talk::done;
 use std::error::Error;
 use std::io::{BufRead, Write};
@@ -58,7 +70,8 @@ struct Peer {
     device: Device,
     rng: ChaCha20Rng,
     now: UnixTime,
-    upload: Option<PreKeyUpload>,
+    upload: Option<DirectoryEntry>,
+    renewed: bool,
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -130,6 +143,13 @@ fn told(event: &Event) -> String {
         Event::Attachment { from, tag, attachment, note, .. } => {
             format!("attachment {} {} {} {}", hex(from.as_bytes()), hex(tag.as_bytes()), shown(attachment), hex(note))
         }
+        Event::LongMessage { from, tag, attachment, .. } => {
+            format!("long-message {} {} {}", hex(from.as_bytes()), hex(tag.as_bytes()), shown(attachment))
+        }
+        Event::GroupLongMessage { group, from, epoch, attachment, .. } => {
+            let (group, from) = (hex(group.as_bytes()), hex(from.as_bytes()));
+            format!("group-long-message {group} {from} {epoch} {}", shown(attachment))
+        }
         Event::Receipt { from, tags } => {
             let tags: Vec<String> = tags.iter().map(|tag| hex(tag.as_bytes())).collect();
             format!("receipt {} {}", hex(from.as_bytes()), tags.join(" "))
@@ -146,17 +166,39 @@ fn told(event: &Event) -> String {
             let what = what.split([' ', '{']).next().unwrap_or_default();
             format!("group {} {what}", hex(group.as_bytes()))
         }
-        other => match other {
-            Event::Control { from } => format!("control {}", hex(from.as_bytes())),
-            _ => "other".into(),
-        },
+        Event::Unreadable { from, why } => format!("unreadable {} {why:?}", hex(from.as_bytes())),
+        Event::Control { from } => format!("control {}", hex(from.as_bytes())),
+        _ => "other".into(),
     }
+}
+
+fn farewell(sealed: Option<Sealed>) -> String {
+    sealed.map_or("-".into(), |sealed| hex(&sealed.envelope))
+}
+
+/// The name of an error's variant.
+fn class(error: &dyn Error) -> String {
+    let text = format!("{error:?}");
+    text.trim_matches('"').split(['(', ' ', '{']).next().unwrap_or_default().to_owned()
 }
 
 impl Peer {
     fn new(seed: u64) -> Self {
         let mut rng = sceau_testkit::rng(seed);
-        Self { device: Device::generate(&mut rng), rng, now: UnixTime(1_800_000_000), upload: None }
+        Self {
+            device: Device::generate(&mut rng),
+            rng,
+            now: sceau_testkit::talk::at(1_800_000_000),
+            upload: None,
+            renewed: false,
+        }
+    }
+
+    /// In how many sessions and chains an envelope is looked for that nobody recognises.
+    fn look_in(&mut self, sessions: usize) {
+        let mut policy = self.device.policy().clone();
+        policy.search = sessions;
+        self.device.set_policy(policy);
     }
 
     fn mailbox(&self, peer: Fingerprint) -> String {
@@ -185,8 +227,15 @@ impl Peer {
                 let mailbox = device.group_mailbox(group).map_or("-".into(), |address| hex(address.as_bytes()));
                 Ok(format!("{} {mailbox}{}", hex(&sealed.envelope), all(&sealed.deliveries)))
             }
+            ["group-long", _, attached] => {
+                let sealed = done(device.seal_group_long_message(group, &key(attached)?, *now, rng)?);
+                let mailbox = device.group_mailbox(group).map_or("-".into(), |address| hex(address.as_bytes()));
+                Ok(format!("{} {mailbox}{}", hex(&sealed.envelope), all(&sealed.deliveries)))
+            }
             ["group-owed", _] => Ok(all(&done(device.seal_group_owed(group, *now, rng)?).deliveries).trim().to_owned()),
-            ["group-ask", _, member] => Ok(hex(&done(device.ask_for_commits(group, name(member)?, *now, rng)?))),
+            ["group-ask", _, member] => {
+                Ok(hex(&done(device.ask_for_commits(group, name(member)?, *now, rng)?).envelope))
+            }
             ["group", _] => {
                 let roster = device.group(group).ok_or("UnknownGroup")?.roster;
                 let members =
@@ -218,7 +267,7 @@ impl Peer {
                 let known = self.device.peer(name(peer)?).ok_or("UnknownPeer")?.certified;
                 Ok(known.map_or("-".into(), |known| {
                     let address: &Address = &known.address;
-                    format!("{} {}", hex(address.as_bytes()), known.not_after.0)
+                    format!("{} {}", hex(address.as_bytes()), known.not_after.as_secs())
                 }))
             }
             _ => Err("Command".into()),
@@ -226,21 +275,22 @@ impl Peer {
     }
 
     fn obey(&mut self, words: &[&str]) -> Answer {
-        let Self { device, rng, now, upload } = self;
+        let Self { device, rng, now, upload, .. } = self;
         match words {
             ["new", seed] => {
                 *self = Self::new(seed.parse()?);
+                self.look_in(0);
                 let identity = self.device.identity_key();
                 Ok(format!("{} {}", hex(identity.fingerprint().as_bytes()), hex(&identity.encode())))
             }
             ["time", seconds] => {
-                now.0 = seconds.parse()?;
+                *now = UnixTime::from_secs(seconds.parse()?)?;
                 Ok(String::new())
             }
             ["publish", count] => {
                 let published = done(device.publish_prekeys(count.parse()?, *now, rng)?);
                 let bytes = hex(&published.encode());
-                *upload = Some(published);
+                *upload = Some(published.into_entry()?);
                 Ok(bytes)
             }
             ["bundle"] => Ok(hex(&upload.as_mut().ok_or("NothingPublished")?.take_bundle().encode())),
@@ -254,42 +304,62 @@ impl Peer {
             }
             ["seal", peer, content] => {
                 let envelope = done(device.seal(name(peer)?, &unhex(content)?, *now, rng)?);
-                Ok(format!("{} {}", hex(&envelope), self.mailbox(name(peer)?)))
+                Ok(format!("{} {}", hex(&envelope.envelope), self.mailbox(name(peer)?)))
             }
             ["seal-attachment", peer, attached, note] => {
                 let pending = device.seal_attachment(name(peer)?, &key(attached)?, &unhex(note)?, *now, rng)?;
                 let envelope = done(pending);
-                Ok(format!("{} {}", hex(&envelope), self.mailbox(name(peer)?)))
+                Ok(format!("{} {}", hex(&envelope.envelope), self.mailbox(name(peer)?)))
+            }
+            ["seal-long", peer, attached] => {
+                let envelope = done(device.seal_long_message(name(peer)?, &key(attached)?, *now, rng)?);
+                Ok(format!("{} {}", hex(&envelope.envelope), self.mailbox(name(peer)?)))
+            }
+            ["export", peer, context] => {
+                let session = device.peer(name(peer)?).and_then(|peer| peer.session).ok_or("UnknownSession")?.id;
+                Ok(format!("{session} {}", hex(device.export(session, &unhex(context)?)?.expose())))
+            }
+            ["export-of", session, context] => {
+                Ok(hex(device.export(session.parse::<SessionId>()?, &unhex(context)?)?.expose()))
             }
             ["receipt", peer, tags @ ..] => {
                 let tags = tags
                     .iter()
                     .map(|tag| Ok(Tag::from_bytes(array(tag)?)))
                     .collect::<Result<Vec<_>, Box<dyn Error>>>()?;
-                Ok(hex(&done(device.seal_receipt(name(peer)?, &tags, *now, rng)?)))
+                Ok(hex(&done(device.seal_receipt(name(peer)?, &tags, *now, rng)?).envelope))
             }
             ["owed"] => {
                 let owed: Vec<_> = device.owed(*now).collect();
                 let mut line = String::new();
                 for (id, peer) in owed {
                     let envelope = done(device.seal_owed(id, *now, rng)?);
-                    line = format!("{line} {}:{}", hex(peer.as_bytes()), hex(&envelope));
+                    line = format!("{line} {}:{}", hex(peer.as_bytes()), hex(&envelope.envelope));
                 }
                 Ok(line.trim().to_owned())
             }
-            ["open", envelope] => Ok(told(&done(device.open(&unhex(envelope)?, *now)?).event)),
-            ["search", envelope] => {
-                let bytes = unhex(envelope)?;
-                let mut places: Vec<Search<'_>> = device.groups().map(Search::Group).collect();
-                places.insert(0, Search::UpTo(usize::MAX));
-                let last = places.pop().ok_or("Unknown")?;
-                for place in places {
-                    if let Ok(pending) = device.search(&bytes, place, *now) {
-                        return Ok(told(&done(pending).event));
-                    }
-                }
-                Ok(told(&done(device.search(&bytes, last, *now)?).event))
+            ["open", envelope] => {
+                let opened = done(device.open(&unhex(envelope)?, *now)?);
+                self.renewed = opened.notices.iter().any(|notice| matches!(notice, Notice::Renewed(_)));
+                Ok(told(&opened.event))
             }
+            ["renewed"] => Ok(u8::from(self.renewed).to_string()),
+            ["search", envelope] => {
+                self.look_in(usize::MAX);
+                let answer = self.device.open(&unhex(envelope)?, self.now).map(|pending| told(&done(pending).event));
+                self.look_in(0);
+                Ok(answer?)
+            }
+            ["block", peer] => {
+                done(device.block(name(peer)?)?);
+                Ok(String::new())
+            }
+            ["unblock", peer] => {
+                done(device.unblock(name(peer)?)?);
+                Ok(String::new())
+            }
+            ["drop", peer] => Ok(farewell(done(device.drop_sessions(name(peer)?, rng)?))),
+            ["forget", peer] => Ok(farewell(done(device.delete_peer(name(peer)?, rng)?))),
             ["mailboxes", peer] => {
                 let addresses = device.mailboxes_of(name(peer)?).map(|address| hex(address.as_bytes()));
                 Ok(addresses.collect::<Vec<_>>().join(" "))
@@ -319,7 +389,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         match peer.obey(&words) {
             Ok(answer) if answer.is_empty() => writeln!(out, "ok")?,
             Ok(answer) => writeln!(out, "ok {answer}")?,
-            Err(error) => writeln!(out, "err {}", error.to_string().replace(' ', "-"))?,
+            Err(error) => writeln!(out, "err {}", class(&*error))?,
         }
         out.flush()?;
     }

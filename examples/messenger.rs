@@ -8,14 +8,13 @@
 //! what notices ask for. In memory are the database and the server.
 
 use sceau::device::{Delivery, GroupChange, GroupEvent, Unreachable};
-use sceau::error::OpenError;
+use sceau::error::{OpenError, Stale};
 use sceau::group::{GroupPolicy, Role};
 use sceau::{
-    Attachment, Changes, Device, Event, Fingerprint, GroupId, IdentityKeyPair, MailboxAddress, Notice, Opened,
-    PreKeyBundle, PreKeyUpload, Record, RecordKey, Search, UnixTime, attachment,
+    Attachment, Changes, Device, DirectoryEntry, Event, Fingerprint, GroupId, IdentityKeyPair, MailboxAddress, Notice,
+    Opened, PreKeyBundle, PreKeyUpload, Record, RecordKey, UnixTime, attachment,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::error::Error;
 
 type Res<T> = Result<T, Box<dyn Error>>;
@@ -39,7 +38,7 @@ impl Place {
 /// What leaves a device.
 #[derive(Debug)]
 enum Outgoing {
-    Upload { bytes: Vec<u8>, replaces: bool },
+    Upload(Vec<u8>),
     Ciphertext(Vec<u8>),
     Envelope(Place, Vec<u8>),
 }
@@ -47,20 +46,20 @@ enum Outgoing {
 /// Directory, relay and store of ciphertexts. Trusted with nothing.
 #[derive(Debug, Default)]
 struct Server {
-    uploads: BTreeMap<Fingerprint, PreKeyUpload>,
+    uploads: BTreeMap<Fingerprint, DirectoryEntry>,
     envelopes: BTreeMap<Place, Vec<Vec<u8>>>,
     ciphertexts: BTreeMap<[u8; 32], Vec<u8>>,
 }
 
 impl Server {
-    fn receive(&mut self, outgoing: Outgoing, now: UnixTime) -> Res<()> {
+    fn receive(&mut self, outgoing: Outgoing) -> Res<()> {
         match outgoing {
-            Outgoing::Upload { bytes, replaces } => {
+            Outgoing::Upload(bytes) => {
                 let upload = PreKeyUpload::decode(&bytes)?;
                 let owner = upload.identity().fingerprint();
-                match self.uploads.get_mut(&owner).filter(|_| !replaces) {
-                    Some(held) => held.add(upload, now)?,
-                    None => drop(self.uploads.insert(owner, upload)),
+                match self.uploads.get_mut(&owner) {
+                    Some(held) => drop(held.update(upload)?),
+                    None => drop(self.uploads.insert(owner, upload.into_entry()?)),
                 }
             }
             Outgoing::Ciphertext(bytes) => drop(self.ciphertexts.insert(attachment::name(&bytes), bytes)),
@@ -88,13 +87,15 @@ struct Database {
 }
 
 impl Database {
-    fn apply(&mut self, changes: &Changes) {
-        for record in changes.iter() {
+    fn apply(&mut self, changes: &Changes) -> Result<(), Stale> {
+        let head = self.records.get(RecordKey::HEAD.as_bytes()).cloned();
+        for record in changes.after(head.as_deref())? {
             match record {
                 Record::Put(key, bytes) => self.records.insert(*key.as_bytes(), bytes.to_vec()),
                 Record::Delete(key) => self.records.remove(key.as_bytes()),
             };
         }
+        Ok(())
     }
 
     fn deliver(&mut self, attached: &[Vec<u8>], deliveries: &[Delivery]) {
@@ -112,16 +113,16 @@ struct App {
 }
 
 impl App {
-    fn start(device: Device, begins_anew: bool, server: &mut Server, now: UnixTime) -> Res<Self> {
+    fn start(device: Device, server: &mut Server, now: UnixTime) -> Res<Self> {
         let mut app = Self { device, database: Database::default(), now };
-        app.publish(begins_anew)?;
+        app.publish()?;
         app.send(server)?;
         Ok(app)
     }
 
     fn restart(&mut self) -> Res<()> {
         let records = self.database.records.iter().map(|(key, bytes)| (RecordKey::from_bytes(*key), bytes));
-        self.device = Device::restore(records)?;
+        self.device = Device::restore(records, sceau::Policy::default())?;
         Ok(())
     }
 
@@ -129,21 +130,21 @@ impl App {
         self.device.fingerprint()
     }
 
-    fn publish(&mut self, replaces: bool) -> Res<()> {
+    fn publish(&mut self) -> Res<()> {
         let Self { device, database, now } = self;
         let pending = device.publish_prekeys(20, *now, &mut rand::rng())?;
-        let Ok(_) = pending.commit_with(|changes, upload| {
-            database.apply(changes);
-            database.to_send.push(Outgoing::Upload { bytes: upload.encode(), replaces });
-            Ok::<(), Infallible>(())
-        });
+        pending.commit_with(|changes, upload| {
+            database.apply(changes)?;
+            database.to_send.push(Outgoing::Upload(upload.encode()));
+            Ok::<(), Stale>(())
+        })?;
         Ok(())
     }
 
     /// Empties the box; what is left after a crash goes next time.
     fn send(&mut self, server: &mut Server) -> Res<()> {
         for outgoing in self.database.to_send.drain(..) {
-            server.receive(outgoing, self.now)?;
+            server.receive(outgoing)?;
         }
         Ok(())
     }
@@ -154,10 +155,7 @@ impl App {
             return Err("the directory gave someone else's bundle".into());
         }
         let Self { device, database, now } = self;
-        let Ok(_) = device.add_peer(&bundle, *now)?.commit(|changes| {
-            database.apply(changes);
-            Ok::<(), Infallible>(())
-        });
+        device.add_peer(&bundle, *now)?.commit(|changes| database.apply(changes))?;
         Ok(())
     }
 
@@ -167,31 +165,31 @@ impl App {
         }
         let Self { device, database, now } = self;
         let place = Place::of(device.mailbox(peer), peer);
-        let Ok(_) = device.seal(peer, text.as_bytes(), *now, &mut rand::rng())?.commit_with(|changes, envelope| {
-            database.apply(changes);
-            database.to_send.push(Outgoing::Envelope(place, envelope.clone()));
-            Ok::<(), Infallible>(())
-        });
+        device.seal(peer, text.as_bytes(), *now, &mut rand::rng())?.commit_with(|changes, envelope| {
+            database.apply(changes)?;
+            database.to_send.push(Outgoing::Envelope(place, envelope.clone().envelope));
+            Ok::<(), Stale>(())
+        })?;
         self.send(server)
     }
 
-    /// The peer's state or this device's was lost: an introduction anew, with the first message that goes with it.
-    fn renew(&mut self, server: &mut Server, peer: Fingerprint) -> Res<()> {
-        let bundle = server.bundle(peer)?;
-        let Self { device, database, now } = self;
-        let Ok(()) = device.renew(peer, &bundle, *now, &mut rand::rng())?.commit(|changes| {
-            database.apply(changes);
-            Ok::<(), Infallible>(())
-        });
-        self.write(server, peer, "")
+    /// What single peers are owed: answers, ranks, introductions of renewals. A real messenger waits a random while.
+    fn pay_peers(&mut self) -> Res<()> {
+        for (id, peer) in self.device.owed(self.now).collect::<Vec<_>>() {
+            let Self { device, database, now } = self;
+            device.seal_owed(id, *now, &mut rand::rng())?.commit_with(|changes, sealed| {
+                database.apply(changes)?;
+                database.to_send.push(Outgoing::Envelope(Place::of(sealed.mailbox, peer), sealed.envelope.clone()));
+                Ok::<(), Stale>(())
+            })?;
+        }
+        Ok(())
     }
 
     fn found(&mut self, server: &mut Server, members: &[Fingerprint]) -> Res<GroupId> {
         let Self { device, database, .. } = self;
-        let Ok(group) = device.create_group(GroupPolicy::default(), &mut rand::rng())?.commit(|changes| {
-            database.apply(changes);
-            Ok::<(), Infallible>(())
-        });
+        let group =
+            device.create_group(GroupPolicy::default(), &mut rand::rng())?.commit(|changes| database.apply(changes))?;
         let adds: Vec<_> = members.iter().map(|name| GroupChange::Add(*name, Role::Member)).collect();
         self.change(server, group, &adds)?;
         Ok(group)
@@ -207,11 +205,11 @@ impl App {
         }
         let Self { device, database, now } = self;
         let pending = device.commit_group(group, changes, *now, &mut rand::rng())?;
-        let Ok(committed) = pending.commit_with(|changes, committed| {
-            database.apply(changes);
+        let committed = pending.commit_with(|changes, committed| {
+            database.apply(changes)?;
             database.deliver(&committed.attached, &committed.deliveries);
-            Ok::<(), Infallible>(())
-        });
+            Ok::<(), Stale>(())
+        })?;
         self.reach(server, group, &committed.unreachable)?;
         self.prepare(server, group)
     }
@@ -219,11 +217,11 @@ impl App {
     /// This device's chain, for whoever lacks it.
     fn prepare(&mut self, server: &mut Server, group: GroupId) -> Res<()> {
         let Self { device, database, now } = self;
-        let Ok(ready) = device.prepare_group(group, *now, &mut rand::rng())?.commit_with(|changes, ready| {
-            database.apply(changes);
+        let ready = device.prepare_group(group, *now, &mut rand::rng())?.commit_with(|changes, ready| {
+            database.apply(changes)?;
             database.deliver(&ready.attached, &ready.deliveries);
-            Ok::<(), Infallible>(())
-        });
+            Ok::<(), Stale>(())
+        })?;
         self.reach(server, group, &ready.unreachable)?;
         self.pay(server, group)
     }
@@ -240,11 +238,11 @@ impl App {
     fn pay(&mut self, server: &mut Server, group: GroupId) -> Res<()> {
         loop {
             let Self { device, database, now } = self;
-            let Ok(paid) = device.seal_group_owed(group, *now, &mut rand::rng())?.commit_with(|changes, paid| {
-                database.apply(changes);
+            let paid = device.seal_group_owed(group, *now, &mut rand::rng())?.commit_with(|changes, paid| {
+                database.apply(changes)?;
                 database.deliver(&paid.attached, &paid.deliveries);
-                Ok::<(), Infallible>(())
-            });
+                Ok::<(), Stale>(())
+            })?;
             for missed in &paid.unreachable {
                 self.meet(server, missed.peer)?;
             }
@@ -257,14 +255,13 @@ impl App {
     fn say(&mut self, server: &mut Server, group: GroupId, text: &str) -> Res<()> {
         self.prepare(server, group)?;
         let Self { device, database, now } = self;
-        let Ok(_) =
-            device.seal_group(group, text.as_bytes(), *now, &mut rand::rng())?.commit_with(|changes, sealed| {
-                database.apply(changes);
-                database.deliver(&sealed.attached, &sealed.deliveries);
-                let place = Place::Mailbox(*sealed.mailbox.as_bytes());
-                database.to_send.push(Outgoing::Envelope(place, sealed.envelope.clone()));
-                Ok::<(), Infallible>(())
-            });
+        device.seal_group(group, text.as_bytes(), *now, &mut rand::rng())?.commit_with(|changes, sealed| {
+            database.apply(changes)?;
+            database.deliver(&sealed.attached, &sealed.deliveries);
+            let place = Place::Mailbox(*sealed.mailbox.as_bytes());
+            database.to_send.push(Outgoing::Envelope(place, sealed.envelope.clone()));
+            Ok::<(), Stale>(())
+        })?;
         self.send(server)
     }
 
@@ -273,14 +270,14 @@ impl App {
         let (attachment, ciphertext) = attachment::seal(file, &mut rand::rng())?;
         let Self { device, database, now } = self;
         let pending = device.seal_group_attachment(group, &attachment, note.as_bytes(), *now, &mut rand::rng())?;
-        let Ok(_) = pending.commit_with(|changes, sealed| {
-            database.apply(changes);
+        pending.commit_with(|changes, sealed| {
+            database.apply(changes)?;
             database.to_send.push(Outgoing::Ciphertext(ciphertext));
             database.deliver(&sealed.attached, &sealed.deliveries);
             let place = Place::Mailbox(*sealed.mailbox.as_bytes());
             database.to_send.push(Outgoing::Envelope(place, sealed.envelope.clone()));
-            Ok::<(), Infallible>(())
-        });
+            Ok::<(), Stale>(())
+        })?;
         self.send(server)
     }
 
@@ -308,47 +305,48 @@ impl App {
 
     /// Opens an envelope that came at some time, and does what follows.
     fn take(&mut self, server: &mut Server, since: UnixTime, envelope: Vec<u8>) -> Res<()> {
-        let groups: Vec<GroupId> = self.device.groups().collect();
-        // Not recognised: it may be far ahead, of anyone. A larger application asks those whose mailbox it came from.
-        let everywhere = groups.into_iter().map(Search::Group).chain([Search::UpTo(100)]);
-        for search in everywhere {
-            let Self { device, database, now } = self;
-            match device.search(&envelope, search, *now) {
-                Ok(pending) => {
-                    let Ok(opened) = pending.commit_with(|changes, opened| {
-                        database.apply(changes);
-                        database.shown.extend(text_of(opened));
-                        Ok::<(), Infallible>(())
-                    });
-                    return self.follow(server, opened);
-                }
-                Err(OpenError::Unknown) => {}
-                Err(OpenError::CommitMissing(group, member)) => {
-                    database.kept.push((since, envelope));
-                    let place = Place::of(device.mailbox(member), member);
-                    let pending = device.ask_for_commits(group, member, *now, &mut rand::rng())?;
-                    let Ok(_) = pending.commit_with(|changes, question| {
-                        database.apply(changes);
-                        database.to_send.push(Outgoing::Envelope(place, question.clone()));
-                        Ok::<(), Infallible>(())
-                    });
-                    return self.send(server);
-                }
-                Err(OpenError::TooFarAhead(peer) | OpenError::Diverged(peer)) => return self.renew(server, peer),
-                Err(OpenError::PreKeyFull) => return self.publish(false),
-                Err(_) => return Ok(()), // Dropped.
+        let Self { device, database, now } = self;
+        match device.open(&envelope, *now) {
+            Ok(pending) => {
+                let opened = pending.commit_with(|changes, opened| {
+                    database.apply(changes)?;
+                    database.shown.extend(text_of(opened));
+                    Ok::<(), Stale>(())
+                })?;
+                self.follow(server, opened)
             }
+            Err(OpenError::Unknown) => {
+                database.kept.push((since, envelope));
+                Ok(())
+            }
+            Err(OpenError::CommitMissing(group, member)) => {
+                database.kept.push((since, envelope));
+                let pending = device.ask_for_commits(group, member, *now, &mut rand::rng())?;
+                pending.commit_with(|changes, question| {
+                    database.apply(changes)?;
+                    let place = Place::of(question.mailbox, member);
+                    database.to_send.push(Outgoing::Envelope(place, question.envelope.clone()));
+                    Ok::<(), Stale>(())
+                })?;
+                self.send(server)
+            }
+            Err(OpenError::PreKeyFull) => self.publish(),
+            Err(_) => Ok(()), // Dropped.
         }
-        self.database.kept.push((since, envelope));
-        Ok(())
     }
 
     /// What an event and its notices ask for.
     fn follow(&mut self, server: &mut Server, opened: Opened) -> Res<()> {
-        if let Event::GroupAttachment { from, attachment, .. } | Event::Attachment { from, attachment, .. } =
-            &opened.event
-        {
-            self.download(server, *from, attachment)?;
+        match &opened.event {
+            Event::GroupAttachment { from, attachment, .. } | Event::Attachment { from, attachment, .. } => {
+                let file = download(server, attachment)?;
+                self.database.shown.push(format!("{}: a file of {} bytes", short(*from), file.len()));
+            }
+            Event::GroupLongMessage { from, attachment, .. } | Event::LongMessage { from, attachment, .. } => {
+                let text = download(server, attachment)?;
+                self.database.shown.push(format!("{}: {}", short(*from), String::from_utf8_lossy(&text)));
+            }
+            _ => {}
         }
         let mut again = false;
         if let Event::Group { group, what, .. } = &opened.event {
@@ -363,10 +361,7 @@ impl App {
                 GroupEvent::Elsewhere { name } => {
                     let ciphertext = server.ciphertexts.get(name).ok_or("a ciphertext is missing")?.clone();
                     let Self { device, database, now } = self;
-                    let Ok(opened) = device.take_attached(&ciphertext, *now)?.commit(|changes| {
-                        database.apply(changes);
-                        Ok::<(), Infallible>(())
-                    });
+                    let opened = device.take_attached(&ciphertext, *now)?.commit(|changes| database.apply(changes))?;
                     self.follow(server, opened)?;
                 }
                 _ => {}
@@ -375,23 +370,13 @@ impl App {
         for notice in opened.notices {
             match notice {
                 Notice::NewChain(_) => again = true,
-                Notice::RenewNeeded(peer) => self.renew(server, peer)?,
-                Notice::GroupOwed(group) => self.pay(server, group)?,
-                Notice::FewPreKeys { .. } | Notice::IntroductionsHalfFull => self.publish(false)?,
-                Notice::Owed(id) => {
-                    let Self { device, database, now } = self;
-                    let mailbox = device.mailbox_owed(id);
-                    if let Ok(pending) = device.seal_owed(id, *now, &mut rand::rng()) {
-                        let Ok(_) = pending.commit_with(|changes, envelope| {
-                            database.apply(changes);
-                            if let Some(address) = mailbox {
-                                let place = Place::Mailbox(*address.as_bytes());
-                                database.to_send.push(Outgoing::Envelope(place, envelope.clone()));
-                            }
-                            Ok::<(), Infallible>(())
-                        });
-                    }
+                Notice::RenewalDue(peer) | Notice::Ended(peer) => {
+                    self.meet(server, peer)?;
+                    self.pay_peers()?;
                 }
+                Notice::GroupOwed(group) => self.pay(server, group)?,
+                Notice::FewPreKeys { .. } | Notice::IntroductionsHalfFull => self.publish()?,
+                Notice::Owed(_) => self.pay_peers()?,
                 // Shown to people, with the message (`text_of`).
                 _ => {}
             }
@@ -407,13 +392,11 @@ impl App {
         }
         Ok(())
     }
+}
 
-    fn download(&mut self, server: &Server, from: Fingerprint, attachment: &Attachment) -> Res<()> {
-        let ciphertext = server.ciphertexts.get(attachment.name()).ok_or("a ciphertext is missing")?;
-        let file = attachment::open(attachment, ciphertext)?;
-        self.database.shown.push(format!("{}: a file of {} bytes", short(from), file.len()));
-        Ok(())
-    }
+fn download(server: &Server, attachment: &Attachment) -> Res<Vec<u8>> {
+    let ciphertext = server.ciphertexts.get(attachment.name()).ok_or("a ciphertext is missing")?;
+    Ok(attachment::open(attachment, ciphertext)?)
 }
 
 /// What people are shown, stored with what was opened: the event, and the notices that are for them.
@@ -423,8 +406,10 @@ fn text_of(opened: &Opened) -> Vec<String> {
     for notice in &opened.notices {
         match notice {
             Notice::NewPeer(peer) => shown.push(format!("{} is new", short(*peer))),
-            Notice::Displaced(peer) => shown.push(format!("{} has begun anew: ask whether it was so", short(*peer))),
-            Notice::IntroducedBeside(peer) => shown.push(format!("doubt what {} says here", short(*peer))),
+            Notice::Displaced { peer, .. } => {
+                shown.push(format!("{} has begun anew: ask whether it was so", short(*peer)));
+            }
+            Notice::IntroducedBeside { peer, .. } => shown.push(format!("doubt what {} says here", short(*peer))),
             Notice::MessagesLost { peer, count } => shown.push(format!("{count} of {} are lost", short(*peer))),
             Notice::GroupFork { .. } => shown.push("the group has come apart".into()),
             _ => {}
@@ -466,8 +451,8 @@ fn settle(server: &mut Server, apps: &mut [App]) -> Res<()> {
 }
 
 fn main() -> Res<()> {
-    let (mut server, now) = (Server::default(), UnixTime(1_800_000_000));
-    let mut app = || App::start(Device::generate(&mut rand::rng()), false, &mut server, now);
+    let (mut server, now) = (Server::default(), UnixTime::from_secs(1_800_000_000)?);
+    let mut app = || App::start(Device::generate(&mut rand::rng()), &mut server, now);
     let mut apps = [app()?, app()?, app()?];
     let [alice, bob, carol] = apps.each_ref().map(App::me);
 
@@ -495,7 +480,7 @@ fn main() -> Res<()> {
     let identity = IdentityKeyPair::from_state(apps[1].device.identity().to_state().expose())?;
     let before = core::mem::take(&mut apps[1].database.shown);
     let later = apps[1].now.plus(60);
-    apps[1] = App::start(Device::with_identity(identity, &mut rand::rng()), true, &mut server, later)?;
+    apps[1] = App::start(Device::with_identity(identity, &mut rand::rng()), &mut server, later)?;
     apps[1].database.shown = before;
     apps[1].write(&mut server, alice, "j'ai tout perdu")?;
     settle(&mut server, &mut apps)?;

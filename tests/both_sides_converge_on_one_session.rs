@@ -25,7 +25,7 @@ fn quiet_round(model: &mut Model) {
         let peer = model.name(1 - side);
         let status = model.sides[side].device.peer(peer).expect("it has sent");
         // An introduction that stays unanswered though everything arrives: its prekey is gone.
-        if status.session.is_none_or(|session| session.initiator && !session.confirmed) || status.renew_needed {
+        if status.session.is_none_or(|session| session.initiator && !session.confirmed) || status.renewal_due {
             model.renew(side);
         }
     }
@@ -149,11 +149,11 @@ proptest! {
 fn ranks_from_the_far_future_are_not_believed() {
     const CONTROL: u8 = 5;
     let mut talk = Talk::confirmed(31);
-    for (created_at, believed) in [(NOW.0 + (1 << 32) + 1, false), (NOW.0 + (1 << 32), true)] {
+    for (created_at, believed) in [(NOW.as_secs() + (1 << 32) + 1, false), (NOW.as_secs() + (1 << 32), true)] {
         let told = [&[1][..], &created_at.to_be_bytes(), &[7; 32]].concat();
         let told = done(talk.alice.seal_raw(talk.to_bob, CONTROL, &told, NOW, &mut talk.rng).unwrap());
-        let opened = done(talk.bob.open(&told, NOW).unwrap());
-        assert_eq!(opened.notices.contains(&Notice::RenewNeeded(talk.to_alice)), believed);
-        assert_eq!(talk.bob.peer(talk.to_alice).unwrap().renew_needed, believed);
+        let opened = done(talk.bob.open(&told.envelope, NOW).unwrap());
+        assert_eq!(opened.notices.contains(&Notice::RenewalDue(talk.to_alice)), believed);
+        assert_eq!(talk.bob.peer(talk.to_alice).unwrap().renewal_due, believed);
     }
 }

@@ -58,7 +58,7 @@ fn sealed_envelopes_whole() {
     let receipt = done(talk.alice.seal_receipt(talk.to_bob, &tags, NOW, &mut talk.rng).unwrap());
     let later = talk.from_alice(b"later");
     talk.bob_reads(&later).unwrap();
-    damage(&mut talk.bob, &receipt, |_| true);
+    damage(&mut talk.bob, &receipt.envelope, |_| true);
 }
 
 #[test]

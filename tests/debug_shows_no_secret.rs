@@ -15,7 +15,7 @@ use sceau::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle
 use sceau::session::Session;
 use sceau::vault::Vault;
 use sceau::verification::{SasInitiator, SasResponder};
-use sceau::{Device, Envelope, IdentityKeyPair, Padding, Record, UnixTime};
+use sceau::{Device, Envelope, IdentityKeyPair, Padding, Record};
 use sceau_testkit::Talk;
 use sceau_testkit::talk::NOW;
 
@@ -40,7 +40,7 @@ fn shown_bytes_are_found() {
 #[test]
 fn of_anything() {
     let mut rng = sceau_testkit::rng(1);
-    let (now, lifetimes) = (UnixTime(1_000_000), PreKeyLifetimes::default());
+    let (now, lifetimes) = (sceau_testkit::talk::at(1_000_000), PreKeyLifetimes::default());
     let identity = IdentityKeyPair::generate(&mut rng);
     let identity_secrets = &identity.to_state().expose()[1..].to_vec();
     assert_hides(&format!("{identity:#?}"), identity_secrets, "IdentityKeyPair");
@@ -52,15 +52,18 @@ fn of_anything() {
     let prekey_image = prekeys.to_state();
     assert_hides(&format!("{prekeys:?}"), &prekey_image.expose()[13..13 + 96], "PreKeyStore");
 
-    let bundle = VerifiedPreKeyBundle::verify(upload.clone().take_bundle(), now).unwrap();
+    let bundle = VerifiedPreKeyBundle::verify(upload.clone().into_entry().expect("signed").take_bundle(), now).unwrap();
     let mut session = Session::initiate(&IdentityKeyPair::generate(&mut rng), None, &bundle, 7, &mut rng).unwrap();
     let fresh = format!("{session:?}");
     let image = session.to_state().expose().to_vec();
-    // Behind the identity, the rank, four flags, the prefix, the context: the root key.
-    assert_hides(&fresh, &image[1 + 64 + 40 + 4 + 1954 + 32..][..32], "Session's root key");
+    // Behind the identity and the rank: the exporter secret. Behind four flags, the prefix, the context: the root key.
+    assert_hides(&fresh, &image[1 + 64 + 40..][..32], "Session's exporter secret");
+    assert_hides(&fresh, &image[1 + 64 + 40 + 32 + 4 + 1970 + 32..][..32], "Session's root key");
+    let exported = session.export(b"call");
+    assert_hides(&format!("{exported:?}"), exported.expose(), "ExportedKey");
     let bytes = session.seal(b"x", Padding::default(), &mut rng).unwrap();
     let image = session.to_state().expose().to_vec();
-    let ratchet = &image[1 + 64 + 40 + 4 + 1954..];
+    let ratchet = &image[1 + 64 + 40 + 32 + 4 + 1970..];
     let shown = format!("{session:?}");
     assert_hides(&shown, &ratchet[32..64], "root key");
     // Private ratchet key, header secret, chain key behind context, root key, remote key and a flag.
@@ -101,12 +104,12 @@ fn of_a_device_and_its_plans() {
     let shown = format!("{pending:?} {records:?}");
     assert!(!shown.contains("secret text"));
     let shown = format!("{shown} {:?}", talk.alice);
-    for record in records.iter() {
+    for record in records.after(None).unwrap() {
         let Record::Put(key, bytes) = record else { continue };
         let line = format!("{record:?}");
         // The peer's record (kind 5) is public; all others hold secrets behind version and kind.
-        if key.as_bytes()[0] != 5 {
-            let secret = if key.as_bytes()[0] == 6 { &bytes[2 + 10 + 64 + 40 + 4 + 32..] } else { &bytes[2..] };
+        if ![0, 5].contains(&key.kind()) {
+            let secret = if key.as_bytes()[0] == 6 { &bytes[2 + 10 + 64 + 40 + 32 + 4 + 32..] } else { &bytes[2..] };
             assert_hides(&shown, secret, "Device");
             assert_hides(&line, secret, "Record");
         }

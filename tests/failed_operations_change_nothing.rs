@@ -1,4 +1,5 @@
-//! After any error, a failed store, a dropped plan or a panic in the caller's store, the serialized state is what it was.
+//! After any error, a failed store or a dropped plan the serialized state is what it was; where a store may have written
+//! what nobody heard of, nothing more is stored until the device is restored.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,14 +10,14 @@
     reason = "a test is to fail loudly"
 )]
 
-use sceau::error::{OpenError, PreKeyError, SealError, UnknownPeer};
+use sceau::error::{OpenError, PreKeyError, SealError, Stale, UnknownPeer};
 use sceau::limits::{MAX_CONTENT, MAX_ONE_TIME_PREKEYS};
-use sceau::{Device, Fingerprint, PreKeyBundle, Search, UnixTime};
+use sceau::{Device, Fingerprint, PreKeyBundle, RecordKey, Search, UnixTime};
 use sceau_testkit::Talk;
 use sceau_testkit::talk::{NOW, done, state};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-const LATE: UnixTime = UnixTime(NOW.0 + 400 * 86_400);
+const LATE: UnixTime = NOW.plus(400 * 86_400);
 
 type Operation<'a> = (&'a str, Box<dyn FnMut(&mut Device, Ending) + 'a>);
 
@@ -29,7 +30,7 @@ fn every_operation_of_the_device() {
     let to_open = talk.from_bob(b"to open");
     let (peer, mut rng) = (talk.to_bob, sceau_testkit::rng(8));
 
-    let [mut r1, mut r2, mut r3, mut r4, mut r5] = [1, 2, 3, 4, 5].map(sceau_testkit::rng);
+    let [mut r1, mut r2, mut r3, mut r4, mut r5, mut r6, mut r7] = [1, 2, 3, 4, 5, 6, 7].map(sceau_testkit::rng);
     let mut operations: Vec<Operation<'_>> = Vec::new();
     macro_rules! operation {
         ($name:literal, |$device:ident| $call:expr) => {
@@ -44,11 +45,11 @@ fn every_operation_of_the_device() {
         .unwrap());
     operation!("renew", |device| device.renew(peer, &bundle, NOW, &mut r4).unwrap());
     operation!("open", |device| device.open(&to_open, NOW).unwrap());
-    operation!("search", |device| device.search(&to_open, Search::UpTo(3), NOW).unwrap());
+    operation!("search", |device| device.search(&to_open, Search::Peers(&[peer]), NOW).unwrap());
     operation!("verified", |device| device.set_verified(peer, true).unwrap());
     operation!("block", |device| device.block(peer).unwrap());
-    operation!("drop_sessions", |device| device.drop_sessions(peer).unwrap());
-    operation!("delete", |device| device.delete_peer(peer).unwrap());
+    operation!("drop_sessions", |device| device.drop_sessions(peer, &mut r6).unwrap());
+    operation!("delete", |device| device.delete_peer(peer, &mut r7).unwrap());
     operation!("maintain", |device| device.maintain(LATE));
     operation!("rotate", |device| device.rotate_prekeys(1, sceau::prekey::Rotation::Revoke, NOW, &mut r5).unwrap());
 
@@ -56,13 +57,22 @@ fn every_operation_of_the_device() {
         let before = state(&talk.alice);
         operation(&mut talk.alice, Ending::Dropped);
         assert_eq!(state(&talk.alice), before, "{name} dropped");
-        for ending in [Ending::Prepared, Ending::Shown, Ending::NotStored] {
+        for ending in [Ending::Prepared, Ending::NotStored] {
             operation(&mut talk.alice, ending);
             assert_eq!(state(&talk.alice), before, "{name} not stored");
         }
-        let panicked = catch_unwind(AssertUnwindSafe(|| operation(&mut talk.alice, Ending::Panicked)));
-        assert!(panicked.is_err());
-        assert_eq!(state(&talk.alice), before, "{name} panicked");
+        // Someone may have written it: no store takes anything more, until the device is restored.
+        for ending in [Ending::Shown, Ending::Forgotten, Ending::Panicked] {
+            let ended = catch_unwind(AssertUnwindSafe(|| operation(&mut talk.alice, ending)));
+            assert_eq!(ended.is_err(), matches!(ending, Ending::Panicked));
+            assert!(talk.alice.must_be_restored(), "{name} {ending:?}");
+            let head = before.records().get(&RecordKey::HEAD).unwrap();
+            let pending = talk.alice.maintain(NOW);
+            let refused = pending.commit(|changes| changes.after(Some(head)).map(drop)).map(drop);
+            assert_eq!(refused, Err(Stale), "{name} {ending:?}");
+            talk.alice = before.restore();
+            assert_eq!(state(&talk.alice), before);
+        }
     }
     drop(operations);
 
@@ -86,16 +96,17 @@ fn every_operation_of_the_device() {
     let too_many = device.publish_prekeys(MAX_ONE_TIME_PREKEYS + 1, NOW, &mut rng);
     assert_eq!(too_many.err(), Some(PreKeyError::TooMany));
     assert_eq!(device.block(stranger).err(), Some(UnknownPeer));
-    assert_eq!(device.delete_peer(stranger).err(), Some(UnknownPeer));
+    assert_eq!(device.delete_peer(stranger, &mut rng).err(), Some(UnknownPeer));
     assert_eq!(device.open(&to_open, NOW).err(), Some(OpenError::Duplicate));
     assert_eq!(state(device), before);
 }
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 enum Ending {
     Dropped,
     Prepared,
     Shown,
+    Forgotten,
     NotStored,
     Panicked,
 }
@@ -106,6 +117,7 @@ impl Ending {
             Self::Dropped => drop(pending),
             Self::Prepared => drop(pending.prepare()),
             Self::Shown => pending.prepare().show(|_, _| ()),
+            Self::Forgotten => std::mem::forget(pending.prepare()),
             Self::NotStored => assert!(pending.commit(|_| Err("disk full")).is_err()),
             Self::Panicked => {
                 let _: Result<T, ()> = pending.commit(|_| panic!("the store broke"));
@@ -134,10 +146,12 @@ fn damaged_or_wrong_bundles() {
         }
     }
     let mut mallory = Device::generate(&mut talk.rng);
-    let other = done(mallory.publish_prekeys(1, NOW, &mut talk.rng).unwrap()).take_bundle();
+    let other =
+        done(mallory.publish_prekeys(1, NOW, &mut talk.rng).unwrap()).into_entry().expect("signed").take_bundle();
     let wrong = talk.alice.renew(talk.to_bob, &other, NOW, &mut talk.rng).err();
     assert_eq!(wrong, Some(SealError::Bundle(PreKeyError::OtherIdentity)));
-    let own = done(talk.alice.publish_prekeys(1, NOW, &mut talk.rng).unwrap()).take_bundle();
+    let own =
+        done(talk.alice.publish_prekeys(1, NOW, &mut talk.rng).unwrap()).into_entry().expect("signed").take_bundle();
     let after_publishing = state(&talk.alice);
     assert_ne!(before, after_publishing);
     assert_eq!(talk.alice.add_peer(&own, NOW).err(), Some(PreKeyError::Myself));

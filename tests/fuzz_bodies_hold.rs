@@ -8,7 +8,7 @@ use sceau::certificate::{Address, IssuerKeyPair, RootKeyPair};
 use sceau::vault::Vault;
 use sceau::verification::{QrCode, SasInitiator};
 use sceau_testkit::talk::NOW;
-use sceau_testkit::{Talk, fuzz};
+use sceau_testkit::{Talk, certify, fuzz};
 use std::sync::OnceLock;
 
 /// Genuine inputs: a bundle, an upload, an identity, envelopes, images, records.
@@ -36,15 +36,22 @@ fn genuine() -> &'static Vec<Vec<u8>> {
         let (root, issuer) = (RootKeyPair::generate(&mut talk.rng), IssuerKeyPair::generate(&mut talk.rng));
         let certified = root.certify(issuer.public(), NOW);
         let address = Address::new(b"alice@example.org").unwrap();
-        let certificate = issuer.issue(&certified, identity.public(), address, NOW).unwrap();
+        let challenge = issuer.challenge(address, NOW, &mut talk.rng);
+        let request = identity.request_certificate(&challenge, issuer.public(), &address).unwrap();
+        let certificate = certify(&issuer, &certified, identity, b"alice@example.org", NOW);
         let (key, _) = sceau::attachment::seal(b"content", &mut talk.rng).unwrap();
         let peers = [1, 2].map(|byte| Fingerprint::from_bytes([byte; 32]));
         let around = vec![
             certificate.encode(),
             certified.encode(),
+            challenge.encode(),
+            request.encode(),
+            identity.sign_login(b"relay.example.org", &[7; 32]).encode(),
             key.to_state().expose().to_vec(),
             root.to_state().expose().to_vec(),
             QrCode::encode(peers[1], peers[0]),
+            QrCode::encode_text(peers[1], peers[0]).into_bytes(),
+            peers[0].to_string().into_bytes(),
             SasInitiator::begin(peers[1], peers[0], &mut talk.rng).1,
             Vault::new(&[6; 32]).seal(b"name", 1, b"image", &mut talk.rng),
         ];
@@ -85,7 +92,7 @@ proptest! {
 }
 
 /// Targets that take milliseconds.
-const SLOW: &[&str] = &["model", "groups", "contents", "fragments"];
+const SLOW: &[&str] = &["model", "groups", "contents", "fragments", "headers", "introductions", "two_logs"];
 
 /// The committed corpora, which fuzzing has found.
 #[test]

@@ -14,7 +14,7 @@ use sceau::device::{GroupChange, GroupEvent};
 use sceau::error::{OpenError, SealError};
 use sceau::group::{GroupPolicy, Role};
 use sceau::{Device, Event, Record};
-use sceau_testkit::crowd::Flying;
+use sceau_testkit::crowd::{Flying, Party};
 use sceau_testkit::talk::done;
 use sceau_testkit::{Crowd, Disk};
 
@@ -156,7 +156,7 @@ fn split() {
     let (group, two) = (crowd.group(), crowd.name(2));
     assert_eq!(open(&mut crowd, 3, &message.bytes).unwrap_err(), OpenError::RosterDiffers(group, two));
     // A new chain is announced under another hash.
-    crowd.now.0 += 8 * 86_400;
+    crowd.now = crowd.now.plus(8 * 86_400);
     crowd.say(3, b"on the other").unwrap();
     for flying in take(&mut crowd).iter().filter(|flying| flying.to == 2) {
         crowd.deliver(flying);
@@ -258,7 +258,9 @@ fn group_records_restore_whole_or_not_at_all() {
     let kinds: std::collections::BTreeSet<u8> = disk.records().keys().map(|key| key.as_bytes()[0]).collect();
     assert!((8..=13).all(|kind| kinds.contains(&kind)), "{kinds:?}");
     assert_eq!(Disk::of(&disk.restore()), disk);
-    let restore = |disk: &Disk| Device::restore(disk.records().iter().map(|(key, bytes)| (*key, bytes)));
+    let restore = |disk: &Disk| {
+        Device::restore(disk.records().iter().map(|(key, bytes)| (*key, bytes)), sceau::Policy::default())
+    };
     for needed in [8, 12] {
         let mut without = disk.clone();
         without.records_mut().retain(|key, _| key.as_bytes()[0] != needed);
@@ -290,18 +292,23 @@ fn steady_messages_write_one_small_record() {
         crowd.flush();
         let (group, now) = (crowd.group(), crowd.now);
         let mut written = Vec::new();
-        let mut note = |changes: &sceau::Changes| {
-            for record in changes.iter() {
+        let mut note = |disk: &Disk, changes: &sceau::Changes| {
+            let head = disk.records().get(&sceau::RecordKey::HEAD).cloned();
+            for record in changes.after(head.as_deref()).unwrap() {
                 let Record::Put(_, bytes) = record else { panic!("{record:?}") };
                 written.push(bytes.len());
             }
             Ok::<(), std::convert::Infallible>(())
         };
-        let sender = &mut crowd.parties[0].device;
-        let Ok(sealed) = sender.seal_group(group, b"x", now, &mut crowd.rng).unwrap().commit(&mut note);
-        let reader = &mut crowd.parties[1].device;
-        let Ok(_) = reader.open(&sealed.envelope, now).unwrap().commit(&mut note);
-        assert_eq!(written, [182, 231], "with {members} members");
+        let Party { device, disk, .. } = &mut crowd.parties[0];
+        let pending = device.seal_group(group, b"x", now, &mut crowd.rng).unwrap();
+        let Ok(sealed) = pending.commit(|changes| note(disk, changes));
+        let Party { device, disk, .. } = &mut crowd.parties[1];
+        let Ok(_) = device.open(&sealed.envelope, now).unwrap().commit(|changes| note(disk, changes));
+        // The chain and the head; the chain, what was opened lately, and the head.
+        let recent = written[3];
+        assert!(recent <= 2 + 9 + 32 * 12, "{recent}");
+        assert_eq!(written, [182, 26, 231, recent, 26], "with {members} members");
     }
 }
 

@@ -9,13 +9,13 @@
     reason = "a test is to fail loudly"
 )]
 
-use sceau::certificate::{Address, CertificateDemand, IssuerKeyPair, RootKeyPair};
+use sceau::certificate::{CertificateDemand, IssuerKeyPair, RootKeyPair};
 use sceau::device::{Delivery, Event, GroupChange, GroupEvent, Search};
 use sceau::error::{GroupError, OpenError, SealError};
 use sceau::group::{GroupId, GroupPolicy, Role};
 use sceau::{Device, Fingerprint, Notice, Policy};
-use sceau_testkit::Disk;
 use sceau_testkit::talk::{NOW, done};
+use sceau_testkit::{Disk, certify};
 
 type Rng = chacha20::ChaCha20Rng;
 
@@ -30,8 +30,10 @@ impl Circle {
     fn new(count: usize, seed: u64) -> Self {
         let mut rng = sceau_testkit::rng(seed);
         let mut devices: Vec<Device> = (0..count).map(|_| Device::generate(&mut rng)).collect();
-        let mut bundles: Vec<_> =
-            devices.iter_mut().map(|d| done(d.publish_prekeys(9, NOW, &mut rng).unwrap())).collect();
+        let mut bundles: Vec<_> = devices
+            .iter_mut()
+            .map(|d| done(d.publish_prekeys(9, NOW, &mut rng).unwrap()).into_entry().unwrap())
+            .collect();
         for (from, device) in devices.iter_mut().enumerate() {
             for (_, bundles) in bundles.iter_mut().enumerate().filter(|(to, _)| *to != from) {
                 done(device.add_peer(&bundles.take_bundle(), NOW).unwrap());
@@ -92,7 +94,10 @@ fn restored_backup_begins_new_chains() {
 
     circle.devices[0] = backup.restore();
     let me = circle.name(0);
-    let bundle = done(circle.devices[1].publish_prekeys(1, NOW, &mut circle.rng).unwrap()).take_bundle();
+    let bundle = done(circle.devices[1].publish_prekeys(1, NOW, &mut circle.rng).unwrap())
+        .into_entry()
+        .expect("signed")
+        .take_bundle();
     let peer = circle.name(1);
     done(circle.devices[0].renew(peer, &bundle, NOW, &mut circle.rng).unwrap());
     assert_eq!(done(circle.devices[0].renew_chains()), 1);
@@ -131,11 +136,14 @@ fn lost_announcement_is_made_again_on_demand_and_on_a_new_introduction() {
     let acknowledged = done(circle.devices[0].seal_group_owed(circle.group, NOW, &mut circle.rng).unwrap());
     circle.deliver(acknowledged.deliveries);
     let before = owed(&circle, 1);
-    let bundle = done(circle.devices[1].publish_prekeys(1, NOW, &mut circle.rng).unwrap()).take_bundle();
+    let bundle = done(circle.devices[1].publish_prekeys(1, NOW, &mut circle.rng).unwrap())
+        .into_entry()
+        .expect("signed")
+        .take_bundle();
     done(circle.devices[0].renew(one, &bundle, NOW, &mut circle.rng).unwrap());
     assert_eq!(owed(&circle, 0), 1, "who renews owes its chain");
     let hello = done(circle.devices[0].seal(one, b"anew", NOW, &mut circle.rng).unwrap());
-    let opened = done(circle.devices[1].open(&hello, NOW).unwrap());
+    let opened = done(circle.devices[1].open(&hello.envelope, NOW).unwrap());
     assert!(opened.notices.contains(&Notice::GroupOwed(circle.group)));
     assert_eq!((before, owed(&circle, 1)), (0, 1), "and so does who is met anew");
 }
@@ -162,7 +170,10 @@ fn introduction_with_a_chain_is_answered_with_all_chains() {
     assert_eq!(owed(&circle), [0, 0]);
 
     done(circle.devices[0].renew_chains());
-    let bundle = done(circle.devices[1].publish_prekeys(1, NOW, &mut circle.rng).unwrap()).take_bundle();
+    let bundle = done(circle.devices[1].publish_prekeys(1, NOW, &mut circle.rng).unwrap())
+        .into_entry()
+        .expect("signed")
+        .take_bundle();
     done(circle.devices[0].renew(one, &bundle, NOW, &mut circle.rng).unwrap());
     circle.group = first;
     assert_eq!(circle.prepare(0), 1);
@@ -253,14 +264,14 @@ fn result_is_stored_with_the_records() {
         other => panic!("{other:?}"),
     };
     // A store that refuses: nothing has changed, and the same can be opened again.
-    let pending = circle.devices[1].open(&outbox[0], NOW).unwrap();
+    let pending = circle.devices[1].open(&outbox[0].envelope, NOW).unwrap();
     let mut seen = Vec::new();
     let refused = pending.commit_with(|_, opened| {
         seen.push(read(&opened.event));
         Err("full")
     });
     assert_eq!(refused.unwrap_err(), "full");
-    let pending = circle.devices[1].open(&outbox[0], NOW).unwrap();
+    let pending = circle.devices[1].open(&outbox[0].envelope, NOW).unwrap();
     let opened = pending
         .commit_with(|_, opened| {
             seen.push(read(&opened.event));
@@ -446,9 +457,8 @@ fn what_refused_introductions_held_is_owed_again() {
     let (root, issuer) = (RootKeyPair::generate(&mut circle.rng), IssuerKeyPair::generate(&mut circle.rng));
     let authority = root.certify(issuer.public(), NOW.plus(90 * 86_400));
     for device in 0..2 {
-        let identity = *circle.devices[device].identity_key();
-        let address = Address::new(b"someone@example.org").unwrap();
-        let certificate = issuer.issue(&authority, &identity, address, NOW.plus(86_400)).unwrap();
+        let identity = circle.devices[device].identity();
+        let certificate = certify(&issuer, &authority, identity, b"someone@example.org", NOW.plus(86_400));
         done(circle.devices[device].set_certificate(Some(certificate)).unwrap());
     }
     let mut policy = Policy::default();
@@ -477,7 +487,7 @@ fn what_refused_introductions_held_is_owed_again() {
     // People write: now they are shown who it is, and what was said before comes again.
     for device in 0..2 {
         let hello = done(circle.devices[device].seal(two, b"hello", NOW, &mut circle.rng).unwrap());
-        done(circle.devices[2].open(&hello, NOW).unwrap());
+        done(circle.devices[2].open(&hello.envelope, NOW).unwrap());
         assert_eq!(circle.devices[device].group(circle.group).unwrap().owed, 1);
         for _ in 0..3 {
             let owed = done(circle.devices[device].seal_group_owed(circle.group, NOW, &mut circle.rng).unwrap());
@@ -493,11 +503,14 @@ fn what_refused_introductions_held_is_owed_again() {
         circle.prepare(device);
     }
     let zero = circle.name(0);
-    done(circle.devices[0].drop_sessions(two).unwrap());
-    let bundle = done(circle.devices[0].publish_prekeys(1, NOW, &mut circle.rng).unwrap()).take_bundle();
+    done(circle.devices[0].drop_sessions(two, &mut circle.rng).unwrap());
+    let bundle = done(circle.devices[0].publish_prekeys(1, NOW, &mut circle.rng).unwrap())
+        .into_entry()
+        .expect("signed")
+        .take_bundle();
     done(circle.devices[2].renew(zero, &bundle, NOW, &mut circle.rng).unwrap());
     let hello = done(circle.devices[2].seal(zero, b"anew", NOW, &mut circle.rng).unwrap());
-    let opened = done(circle.devices[0].open(&hello, NOW).unwrap());
+    let opened = done(circle.devices[0].open(&hello.envelope, NOW).unwrap());
     assert!(opened.notices.contains(&Notice::GroupOwed(circle.group)));
     assert_eq!(circle.devices[0].group(circle.group).unwrap().owed, 1);
 }

@@ -13,7 +13,8 @@
     reason = "a test is to fail loudly"
 )]
 
-use sceau::certificate::{Address, IssuerKeyPair, RootKeyPair};
+use sceau::attachment::AttachmentOpener;
+use sceau::certificate::{Address, CertificateChallenge, IssuerKeyPair, RootKeyPair};
 use sceau::device::GroupChange;
 use sceau::group::{GroupPolicy, Role};
 use sceau::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
@@ -21,7 +22,7 @@ use sceau::session::Session;
 use sceau::vault::Vault;
 use sceau::{Attachment, Device, Envelope, Event, IdentityKeyPair, Padding, RecordKey, attachment};
 use sceau_testkit::talk::{NOW, done};
-use sceau_testkit::{Crowd, Disk, rng};
+use sceau_testkit::{Crowd, Disk, certify, rng};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -58,8 +59,7 @@ fn devices(images: &mut Images) {
     let (root, issuer) = (RootKeyPair::generate(&mut crowd.rng), IssuerKeyPair::generate(&mut crowd.rng));
     let certified = root.certify(issuer.public(), NOW.plus(1_000_000));
     let device = &mut crowd.parties[0].device;
-    let address = Address::new(b"zero@example.org").unwrap();
-    let certificate = issuer.issue(&certified, device.identity_key(), address, NOW.plus(500_000)).unwrap();
+    let certificate = certify(&issuer, &certified, device.identity(), b"zero@example.org", NOW.plus(500_000));
     done(device.set_certificate(Some(certificate)).unwrap());
     done(device.show_certificate(two, true).unwrap());
     done(device.set_verified(one, true).unwrap());
@@ -69,10 +69,11 @@ fn devices(images: &mut Images) {
     crowd.commit(1, &[GroupChange::SetPolicy(GroupPolicy { max_messages: 6, max_age: 9 })]).unwrap();
     let early = crowd.queue.iter().find(|flying| flying.to == 2).unwrap().bytes.clone();
     done(crowd.parties[2].device.open(&early, NOW).unwrap());
+    crowd.store_all();
     crowd.introduce(0, three);
     let group = crowd.group();
     let next = done(crowd.parties[1].device.seal(zero, b"next", NOW, &mut crowd.rng).unwrap());
-    images.insert("next 0".into(), next);
+    images.insert("next 0".into(), next.envelope);
     images.insert("group".into(), crowd.parties[2].device.group(group).unwrap().roster.to_state().expose().to_vec());
     for (number, party) in crowd.parties.iter().enumerate() {
         for (key, bytes) in Disk::of(&party.device).records() {
@@ -86,7 +87,12 @@ fn layers(images: &mut Images) {
     let mut rng = rng(2);
     let (alice, bob) = (IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng));
     let (mut prekeys, lifetimes) = (PreKeyStore::new(), PreKeyLifetimes::default());
-    let bundle = prekeys.publish(&bob, 2, Rotation::IfDue, &lifetimes, NOW, &mut rng).unwrap().take_bundle();
+    let bundle = prekeys
+        .publish(&bob, 2, Rotation::IfDue, &lifetimes, NOW, &mut rng)
+        .unwrap()
+        .into_entry()
+        .expect("signed")
+        .take_bundle();
     let bundle = VerifiedPreKeyBundle::verify(bundle, NOW).unwrap();
     let mut to_bob = Session::initiate(&alice, None, &bundle, 1, &mut rng).unwrap();
     let first = to_bob.seal(b"first", Padding::default(), &mut rng).unwrap();
@@ -95,9 +101,9 @@ fn layers(images: &mut Images) {
     let (mut to_alice, _) = accepted.settle(&mut prekeys).unwrap();
     for _ in 0..30 {
         let reply = to_alice.seal(b"reply", Padding::default(), &mut rng).unwrap();
-        to_bob.open(&Envelope::parse(&reply).unwrap()).unwrap();
+        to_bob.open(&Envelope::parse(&reply).unwrap(), NOW).unwrap();
         let answer = to_bob.seal(b"answer", Padding::default(), &mut rng).unwrap();
-        to_alice.open(&Envelope::parse(&answer).unwrap()).unwrap();
+        to_alice.open(&Envelope::parse(&answer).unwrap(), NOW).unwrap();
     }
     assert!(to_bob.status().kem_epochs.0 > 0);
     images.insert("session".into(), to_alice.to_state().expose().to_vec());
@@ -106,10 +112,18 @@ fn layers(images: &mut Images) {
     let (key, ciphertext) = attachment::seal(b"content", &mut rng).unwrap();
     images.insert("attachment".into(), key.to_state().expose().to_vec());
     images.insert("attachment's ciphertext".into(), ciphertext);
+    let (key, long) = attachment::seal(&vec![7; 65_500], &mut rng).unwrap();
+    let mut opener = AttachmentOpener::new(&key);
+    opener.open(&long[..attachment::CHUNK_LEN]).unwrap();
+    images.insert("attachment half opened".into(), opener.to_state().unwrap().expose().to_vec());
+    images.insert("attachment's second half".into(), long[attachment::CHUNK_LEN..].to_vec());
     let sealed = Vault::new(&[7; 32]).seal(b"name", 3, bob.to_state().expose(), &mut rng);
     images.insert("vault".into(), sealed);
     images.insert("root key".into(), RootKeyPair::generate(&mut rng).to_state().expose().to_vec());
-    images.insert("issuer key".into(), IssuerKeyPair::generate(&mut rng).to_state().expose().to_vec());
+    let issuer = IssuerKeyPair::generate(&mut rng);
+    images.insert("issuer key".into(), issuer.to_state().expose().to_vec());
+    let address = Address::new(b"alice@example.org").unwrap();
+    images.insert("issuer's challenge".into(), issuer.challenge(address, NOW, &mut rng).encode());
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -152,7 +166,7 @@ fn todays_images_are_the_pinned_ones() {
     // Every kind of record is among them.
     let kinds: std::collections::BTreeSet<&str> =
         images.keys().filter_map(|name| name.strip_prefix("device ")?.get(3..5)).collect();
-    assert_eq!(kinds.len(), 14, "{kinds:?}");
+    assert_eq!(kinds.len(), 16, "{kinds:?}");
 }
 
 #[test]
@@ -165,7 +179,7 @@ fn pinned_images_are_restored_and_go_on() {
             .filter_map(|(name, bytes)| Some((name.strip_prefix(&prefix)?, bytes)))
             .map(|(key, bytes)| (RecordKey::from_bytes(unhex(key).try_into().unwrap()), bytes))
             .collect();
-        let mut device = Device::restore(records.iter().copied()).unwrap();
+        let mut device = Device::restore(records.iter().copied(), sceau::Policy::default()).unwrap();
         let written: Vec<_> = Disk::of(&device).records().clone().into_iter().collect();
         assert_eq!(written, records.iter().map(|(key, bytes)| (*key, (*bytes).clone())).collect::<Vec<_>>());
         if let Some(next) = pinned.get(&format!("next {number}")) {
@@ -184,6 +198,14 @@ fn pinned_images_are_restored_and_go_on() {
     assert_eq!(sceau::group::Group::from_state(image("group")).unwrap().to_state().expose(), image("group"));
     let key = Attachment::from_state(image("attachment")).unwrap();
     assert_eq!(attachment::open(&key, image("attachment's ciphertext")).unwrap(), b"content");
+    let mut opener = AttachmentOpener::from_state(image("attachment half opened")).unwrap();
+    assert_eq!(opener.to_state().unwrap().expose(), image("attachment half opened"));
+    assert_eq!(opener.open(image("attachment's second half")).unwrap(), [7; 12]);
+    opener.finish().unwrap();
+    assert_eq!(
+        CertificateChallenge::decode(image("issuer's challenge")).unwrap().encode(),
+        image("issuer's challenge")
+    );
     let unsealed = Vault::new(&[7; 32]).open(b"name", 3, image("vault")).unwrap();
     assert_eq!(unsealed.image.expose(), image("identity"));
     assert_eq!(RootKeyPair::from_state(image("root key")).unwrap().to_state().expose(), image("root key"));

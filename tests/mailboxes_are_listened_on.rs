@@ -142,7 +142,8 @@ fn groups_have_one_address_for_each_chain() {
 fn owed_controls_have_their_address() {
     let mut talk = Talk::confirmed(5);
     let old = talk.from_alice(b"on the first session");
-    let upload = done(talk.alice.publish_prekeys(1, NOW, &mut talk.rng).unwrap()).take_bundle();
+    let upload =
+        done(talk.alice.publish_prekeys(1, NOW, &mut talk.rng).unwrap()).into_entry().expect("signed").take_bundle();
     done(talk.bob.renew(talk.to_alice, &upload, NOW, &mut talk.rng).unwrap());
     let introduction = talk.from_bob(b"anew");
     assert_eq!(talk.bob.mailbox(talk.to_alice), None);

@@ -38,18 +38,18 @@ fn allocations_of_messages() {
     // Until the keys of the KEM ratchet have travelled, they are collected; windows of tags grow until they are full.
     for _ in 0..70 {
         let bytes = pair.alice.seal(&TEXT, padding, &mut pair.rng).unwrap();
-        pair.bob.open(&Envelope::parse(&bytes).unwrap()).unwrap();
+        pair.bob.open(&Envelope::parse(&bytes).unwrap(), NOW).unwrap();
     }
     let (mut envelope, mut buffer) = (Vec::new(), Vec::new());
     for round in 0..300 {
         let (bytes, sealing, _) = counted(|| pair.alice.seal(&TEXT, padding, &mut pair.rng).unwrap());
-        let (opened, opening, _) = counted(|| pair.bob.open(&Envelope::parse(&bytes).unwrap()).unwrap());
+        let (opened, opening, _) = counted(|| pair.bob.open(&Envelope::parse(&bytes).unwrap(), NOW).unwrap());
         assert_eq!((sealing, opening), (1, 1), "{round}");
         assert_eq!(opened.content, Content::Message(TEXT.to_vec()));
 
         let ((), sealing, _) = counted(|| pair.alice.seal_into(&TEXT, padding, &mut pair.rng, &mut envelope).unwrap());
         let (opened, opening, _) =
-            counted(|| pair.bob.open_into(&Envelope::parse(&envelope).unwrap(), buffer).unwrap());
+            counted(|| pair.bob.open_into(&Envelope::parse(&envelope).unwrap(), buffer, NOW).unwrap());
         assert_eq!((sealing, opening), if round == 0 { (1, 1) } else { (0, 0) }, "{round}");
         let Content::Message(text) = opened.content else { panic!("not a message") };
         assert_eq!(text, TEXT);
@@ -79,6 +79,7 @@ fn allocations_of_forgeries() {
 /// Of a device, with the records that it gives to be stored.
 fn allocations_of_devices() {
     let mut talk = Talk::confirmed(3);
+    talk.alice_never_renews();
     for _ in 0..30 {
         let bytes = talk.from_alice(&TEXT);
         talk.bob_reads(&bytes).unwrap();
@@ -91,7 +92,7 @@ fn allocations_of_devices() {
         (most_sealing, most_opening) = (sealing.max(most_sealing), opening.max(most_opening));
     }
     println!("device: at most {most_sealing} allocations to seal, {most_opening} to open");
-    assert!(most_sealing <= 7 && most_opening <= 8, "{most_sealing} {most_opening}");
+    assert!(most_sealing <= 9 && most_opening <= 19, "{most_sealing} {most_opening}");
 }
 
 /// What a session takes, restored from its image: fresh, busy, and with as many skipped keys as it can have.
@@ -118,13 +119,13 @@ fn heap_and_images_of_sessions() {
         for _ in 0..=skipped - pair.bob.status().skipped {
             last = pair.alice.seal(&TEXT, padding, &mut pair.rng).unwrap();
         }
-        pair.bob.search(&Envelope::parse(&last).unwrap()).unwrap();
+        pair.bob.search(&Envelope::parse(&last).unwrap(), NOW).unwrap();
         assert_eq!(pair.bob.status().skipped, skipped);
         of(
             &format!("with {skipped} skipped keys"),
             &pair.bob,
-            8_500 + 170 * isize::try_from(skipped).unwrap(),
-            3_800 + 46 * skipped,
+            8_500 + 250 * isize::try_from(skipped).unwrap(),
+            3_800 + 56 * skipped,
         );
     }
 }
@@ -137,9 +138,9 @@ fn heap_of_devices() {
     let (mut least, mut most) = (isize::MAX, 0);
     for i in 0..200 {
         let mut peer = Device::generate(&mut rng);
-        let to_bob = done(peer.add_peer(&upload.clone().take_bundle(), NOW).unwrap());
+        let to_bob = done(peer.add_peer(&upload.clone().into_entry().unwrap().take_bundle(), NOW).unwrap());
         let envelope = done(peer.seal(to_bob, b"hello", NOW, &mut rng).unwrap());
-        let ((), _, heap) = counted(|| drop(done(bob.open(&envelope, NOW).unwrap())));
+        let ((), _, heap) = counted(|| drop(done(bob.open(&envelope.envelope, NOW).unwrap())));
         if i > 20 {
             (least, most) = (least.min(heap), most.max(heap));
         }

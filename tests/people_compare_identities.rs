@@ -61,6 +61,43 @@ fn qr_code_says_who_and_whom() {
     }
 }
 
+/// The same code for scanners that give strings: upper case, digits and a colon, as a QR code's alphanumeric mode has them.
+#[test]
+fn qr_code_is_scanned_as_a_text() {
+    let shown = QrCode::encode_text(BOB, ALICE);
+    assert_eq!(shown.len(), 110);
+    assert!(shown.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ':'));
+    assert_eq!(QrCode::check_text(&shown, ALICE, BOB), Ok(()));
+    assert_eq!(QrCode::check_text(&shown, ALICE, MALLORY), Err(VerificationError::OtherPeer));
+    assert_eq!(QrCode::check_text(&QrCode::encode_text(BOB, MALLORY), ALICE, BOB), Err(VerificationError::NotMe));
+    // RFC 4648's alphabet, five bits each, from the first.
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let binary = QrCode::encode(BOB, ALICE);
+    let bit = |i: usize| usize::from((binary[i / 8] >> (7 - i % 8)) & 1);
+    let digits: String =
+        (0..104).map(|i| char::from(alphabet[(0..5).fold(0, |sum, place| 2 * sum + bit(5 * i + place))])).collect();
+    assert_eq!(shown, format!("SCEAU:{digits}"));
+    // Any other text is another one: each place with each character, and every length.
+    let malformed = |text: &str| matches!(QrCode::check_text(text, ALICE, BOB), Err(VerificationError::Malformed(_)));
+    for place in 0..shown.len() {
+        for other in (0..128_u8).map(char::from).filter(|c| !shown[place..].starts_with(*c)) {
+            let changed = format!("{}{other}{}", &shown[..place], &shown[place + 1..]);
+            assert!(QrCode::check_text(&changed, ALICE, BOB).is_err(), "{changed}");
+            assert!(
+                place >= 6 && alphabet.contains(&(u8::try_from(other).unwrap())) || malformed(&changed),
+                "{changed}"
+            );
+        }
+        assert!(malformed(&shown[..place]));
+    }
+    for around in [format!("{shown}\n"), format!(" {shown}"), format!("{shown}AAAAAAAA"), shown.to_lowercase()] {
+        assert!(malformed(&around), "{around}");
+    }
+    assert!(malformed(&format!("SCEAU:{}\u{e9}{}", &digits[..50], &digits[52..])));
+    let version = format!("SCEAU:B{}", &digits[1..]);
+    assert_eq!(QrCode::check_text(&version, ALICE, BOB), Err(VerificationError::Malformed(DecodeError::Version)));
+}
+
 /// A run between two people, each with whom they take the other for.
 fn run(seed: u64, alice_sees: Fingerprint, bob_sees: Fingerprint) -> (Sas, Result<Sas, VerificationError>) {
     let mut rng = rng(seed);

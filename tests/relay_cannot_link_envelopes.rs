@@ -10,8 +10,12 @@
     reason = "a test is to fail loudly"
 )]
 
+use sceau::attachment;
+use sceau::vault::Vault;
+use sceau_testkit::crowd::Crowd;
 use sceau_testkit::model::{Model, Step};
-use sceau_testkit::{Disk, Talk};
+use sceau_testkit::talk::{NOW, done};
+use sceau_testkit::{Disk, Talk, rng};
 use std::collections::HashMap;
 
 #[test]
@@ -87,4 +91,64 @@ fn chain_that_is_used_twice_repeats_tags_and_no_nonce() {
             assert!(equal < 20, "{equal} of 550 bytes of the bodies");
         }
     }
+}
+
+/// A virtual machine that is put back has its random generator put back too. Whatever is sealed then is sealed under another nonce, or
+/// another key, than before, unless it is the same.
+#[test]
+fn randomness_that_repeats_gives_no_nonce_twice() {
+    // Two contents of one length: under one key and one nonce, all ciphertexts below would be the same but for the places in which
+    // the contents differ.
+    let contents = [[1_u8; 100], [2; 100]];
+    let differ = |places: core::ops::Range<usize>, [one, two]: [Vec<u8>; 2]| {
+        let equal = places.clone().filter(|place| one[*place] == two[*place]).count();
+        assert!(equal * 20 < places.len(), "{equal} of {} bytes are the same", places.len());
+        assert_eq!(one.len(), two.len());
+    };
+
+    // A session: the body's nonce, and with it the header's.
+    let talk = Talk::confirmed(2);
+    let image = Disk::of(&talk.alice);
+    let seal = |content: &[u8]| {
+        let (mut device, mut rng) = (image.restore(), rng(7));
+        done(device.seal(talk.to_bob, content, NOW, &mut rng).unwrap()).envelope
+    };
+    let envelopes = contents.map(|content| seal(&content));
+    assert_eq!(envelopes[0][..18], envelopes[1][..18], "one position of one chain");
+    differ(18..90, envelopes.clone());
+    differ(90..640, envelopes);
+    assert_eq!(seal(b"the same"), seal(b"the same"));
+
+    // A group's chain.
+    let crowd = Crowd::together(3, 2);
+    let (image, group) = (Disk::of(&crowd.parties[0].device), crowd.group());
+    let envelopes = contents.map(|content| {
+        let (mut device, mut rng) = (image.restore(), rng(7));
+        done(device.seal_group(group, &content, crowd.now, &mut rng).unwrap()).envelope
+    });
+    assert_eq!(envelopes[0][..18], envelopes[1][..18], "one position of one chain");
+    differ(18..90, envelopes.clone());
+    differ(90..640, envelopes);
+
+    // An introduction: the ephemeral key, and the KEM's randomness.
+    let mut talk = Talk::new(3);
+    let mut entry = done(talk.bob.publish_prekeys(2, NOW, &mut talk.rng).unwrap()).into_entry().unwrap();
+    let image = Disk::of(&talk.alice);
+    let introductions = [(); 2].map(|()| {
+        let (mut device, mut rng) = (image.restore(), rng(7));
+        let bob = done(device.add_peer(&entry.take_bundle(), NOW).unwrap());
+        done(device.seal(bob, b"Bonjour", NOW, &mut rng).unwrap()).envelope
+    });
+    differ(2..34, introductions.clone());
+    differ(42..1972, introductions);
+
+    // A vault, and with it a sealed store.
+    let vault = Vault::new(&[7; 32]);
+    let images = contents.map(|content| vault.seal(b"name", 1, &content, &mut rng(7)));
+    assert_eq!(images[0][..9], images[1][..9]);
+    differ(33..images[0].len(), images);
+
+    // An attachment: its key.
+    let sealed = contents.map(|content| attachment::seal(&content, &mut rng(7)).unwrap().1);
+    differ(0..sealed[0].len(), sealed);
 }

@@ -9,11 +9,12 @@
     reason = "a test is to fail loudly"
 )]
 
-use sceau::certificate::{Address, IssuerKeyPair, RootKeyPair};
+use sceau::certificate::{IssuerKeyPair, RootKeyPair};
 use sceau::device::{Delivery, GroupChange};
 use sceau::group::{GroupPolicy, Role};
 use sceau::vault::Vault;
 use sceau::{Device, Envelope, attachment};
+use sceau_testkit::certify;
 use sceau_testkit::talk::{NOW, Talk, done};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -92,8 +93,7 @@ impl Seen {
 fn everything(seed: u64, seen: &mut Seen) {
     let mut talk = Talk::new(seed);
     seen.by = (seed, 0);
-    // Alice was added with the first; what is left of the upload is what the directory still has.
-    seen.note("publish prekeys", "upload", &talk.directory.encode());
+    seen.note("publish prekeys", "upload", &talk.bob.prekey_upload().unwrap().encode());
     let bundle = talk.directory.take_bundle().encode();
     seen.note("fetch a bundle", "bundle", &bundle);
     let decoded = sceau::PreKeyBundle::decode(&bundle).unwrap();
@@ -117,16 +117,16 @@ fn everything(seed: u64, seen: &mut Seen) {
         let tag = Envelope::parse(&message).unwrap().tag();
         let Talk { alice, bob, rng, to_alice, to_bob, .. } = &mut talk;
         let receipt = done(bob.seal_receipt(*to_alice, &[tag], NOW, rng).unwrap());
-        seen.envelope("receipt", &receipt);
-        done(alice.open(&receipt, NOW).unwrap());
+        seen.envelope("receipt", &receipt.envelope);
+        done(alice.open(&receipt.envelope, NOW).unwrap());
         for (device, peer) in [(&*alice, *to_bob), (&*bob, *to_alice)] {
             seen.note("listening", "mailbox address", device.mailbox(peer).unwrap().as_bytes());
         }
         let (key, ciphertext) = attachment::seal(b"a picture", rng).unwrap();
         seen.note("attachment", "attachment", &ciphertext);
         let envelope = done(alice.seal_attachment(*to_bob, &key, b"cat.jpg", NOW, rng).unwrap());
-        seen.envelope("attachment's key", &envelope);
-        done(bob.open(&envelope, NOW).unwrap());
+        seen.envelope("attachment's key", &envelope.envelope);
+        done(bob.open(&envelope.envelope, NOW).unwrap());
         let many = done(alice.seal_many(&[*to_bob], b"to many", NOW, rng).unwrap());
         seen.deliveries("message to many", bob, &many.deliveries);
         let many = done(alice.seal_many(&[*to_bob], &[1; 13_500], NOW, rng).unwrap());
@@ -139,19 +139,19 @@ fn everything(seed: u64, seen: &mut Seen) {
     certificates(&mut talk, seen);
     groups(&mut talk, seen);
     ranks(&mut talk, seen);
+    answers_and_ends(&mut talk, seen);
 }
 
 fn certificates(talk: &mut Talk, seen: &mut Seen) {
     let (root, issuer) = (RootKeyPair::generate(&mut talk.rng), IssuerKeyPair::generate(&mut talk.rng));
     let certified = root.certify(issuer.public(), NOW.plus(9));
-    let address = Address::new(b"alice@example.org").unwrap();
-    let certificate = issuer.issue(&certified, talk.alice.identity_key(), address, NOW.plus(9)).unwrap();
+    let certificate = certify(&issuer, &certified, talk.alice.identity(), b"alice@example.org", NOW.plus(9));
     done(talk.alice.set_certificate(Some(certificate)).unwrap());
     done(talk.alice.show_certificate(talk.to_bob, true).unwrap());
     let (id, _) = talk.alice.owed(NOW).next().unwrap();
     let envelope = done(talk.alice.seal_owed(id, NOW, &mut talk.rng).unwrap());
-    seen.envelope("certificate that is owed", &envelope);
-    done(talk.bob.open(&envelope, NOW).unwrap());
+    seen.envelope("certificate that is owed", &envelope.envelope);
+    done(talk.bob.open(&envelope.envelope, NOW).unwrap());
 }
 
 fn groups(talk: &mut Talk, seen: &mut Seen) {
@@ -174,8 +174,8 @@ fn groups(talk: &mut Talk, seen: &mut Seen) {
         seen.envelope("group: attachment's key", &sealed.envelope);
         done(bob.open(&sealed.envelope, NOW).unwrap());
         let question = done(bob.ask_for_commits(group, *to_alice, NOW, rng).unwrap());
-        seen.envelope("group: question for commits", &question);
-        done(alice.open(&question, NOW).unwrap());
+        seen.envelope("group: question for commits", &question.envelope);
+        done(alice.open(&question.envelope, NOW).unwrap());
         // Bob is told that what he wants is gone, as to someone who was away for too long.
         loop {
             let owed = done(bob.seal_group_owed(group, NOW, rng).unwrap());
@@ -190,7 +190,8 @@ fn groups(talk: &mut Talk, seen: &mut Seen) {
 /// Bob's session is outranked, Alice has lost that, and is told.
 fn ranks(talk: &mut Talk, seen: &mut Seen) {
     let old = talk.from_alice(b"on the first session");
-    let bundle = done(talk.alice.publish_prekeys(1, NOW, &mut talk.rng).unwrap()).take_bundle();
+    let bundle =
+        done(talk.alice.publish_prekeys(1, NOW, &mut talk.rng).unwrap()).into_entry().expect("signed").take_bundle();
     (seen.by.1, seen.bundle) = (1, Some(bundle.encode()));
     done(talk.bob.renew(talk.to_alice, &bundle, NOW, &mut talk.rng).unwrap());
     let introduction = talk.from_bob(b"anew");
@@ -201,7 +202,22 @@ fn ranks(talk: &mut Talk, seen: &mut Seen) {
     talk.bob_reads(&old).unwrap();
     let (id, _) = talk.bob.owed(NOW).next().unwrap();
     let envelope = done(talk.bob.seal_owed(id, NOW, &mut talk.rng).unwrap());
-    seen.envelope("rank that is owed", &envelope);
+    seen.envelope("rank that is owed", &envelope.envelope);
+}
+
+/// Alice has read much and written nothing; then Bob has had enough.
+fn answers_and_ends(talk: &mut Talk, seen: &mut Seen) {
+    for _ in 0..32 {
+        let message = talk.from_bob(b"and more");
+        talk.alice_reads(&message).unwrap();
+    }
+    let (id, _) = talk.alice.owed(NOW).next().unwrap();
+    let envelope = done(talk.alice.seal_owed(id, NOW, &mut talk.rng).unwrap());
+    seen.envelope("answer that is owed", &envelope.envelope);
+    done(talk.bob.open(&envelope.envelope, NOW).unwrap());
+    let farewell = done(talk.bob.drop_sessions(talk.to_alice, &mut talk.rng).unwrap()).unwrap();
+    seen.envelope("dropped sessions, deleted peer", &farewell.envelope);
+    done(talk.alice.open(&farewell.envelope, NOW).unwrap());
 }
 
 fn all() -> Seen {
@@ -298,13 +314,13 @@ fn no_place_prefers_a_value(kind: &str, rows: &[Row], samples: &[Sample]) {
 fn bundles_hold_what_is_published() {
     let mut talk = Talk::new(9);
     let identity = talk.bob.identity_key().encode();
-    let upload = talk.directory.encode();
+    let upload = talk.bob.prekey_upload().unwrap().encode();
     let bundle = talk.directory.take_bundle().encode();
     assert_eq!((&bundle[1..65], &upload[1..65]), (&identity[..], &identity[..]));
-    assert_eq!(bundle[65..1741], upload[65..1741], "the signed prekey");
+    assert_eq!(bundle[65..1741], upload[73..1749], "the signed prekey");
     assert_eq!(bundle[1741], 1);
-    assert!(upload[1745..].windows(1676).any(|one_time| *one_time == bundle[1742..]));
-    assert_eq!((upload.len() - 1745) % 1676, 0);
+    assert!(upload[1753..].windows(1676).any(|one_time| *one_time == bundle[1742..]));
+    assert_eq!((upload.len() - 1753 - 64) % 1676, 0);
     // With what the device knows, a peer accepts it; with one byte changed, nobody does (prekeys.json).
     assert!(done(talk.alice.add_peer(&sceau::PreKeyBundle::decode(&bundle).unwrap(), NOW).unwrap()) == talk.to_bob);
 }
@@ -318,16 +334,16 @@ fn introductions_name_prekeys_and_nothing_else() {
     let decoded = sceau::PreKeyBundle::decode(&bundle).unwrap();
     done(alice.add_peer(&decoded, NOW).unwrap());
     let envelopes: Vec<Vec<u8>> =
-        (0..3).map(|_| done(alice.seal(talk.to_bob, b"hello", NOW, &mut talk.rng).unwrap())).collect();
+        (0..3).map(|_| done(alice.seal(talk.to_bob, b"hello", NOW, &mut talk.rng).unwrap()).envelope).collect();
     for envelope in &envelopes {
         assert_eq!(envelope[34..38], bundle[65..69], "the signed prekey's id");
         assert_eq!(envelope[38..42], bundle[1742..1746], "the one-time prekey's id");
-        assert_eq!(envelope[..1956], envelopes[0][..1956], "the prefix repeats");
+        assert_eq!(envelope[..1972], envelopes[0][..1972], "the prefix repeats");
     }
     assert_eq!(bundle[1..65], talk.bob.identity_key().encode());
     done(talk.bob.open(&envelopes[0], NOW).unwrap());
     let reply = done(talk.bob.seal(alice.fingerprint(), b"reply", NOW, &mut talk.rng).unwrap());
-    done(alice.open(&reply, NOW).unwrap());
+    done(alice.open(&reply.envelope, NOW).unwrap());
     let after = done(alice.seal(talk.to_bob, b"after", NOW, &mut talk.rng).unwrap());
-    assert_eq!((after[1], after.len()), (2, 640));
+    assert_eq!((after.envelope[1], after.envelope.len()), (2, 640));
 }

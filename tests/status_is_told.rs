@@ -13,6 +13,7 @@ use sceau::certificate::{Address, CertificateState, IssuerKeyPair, RootKeyPair};
 use sceau::device::MessageStatus;
 use sceau::session::SessionStatus;
 use sceau::{Device, Event, Fingerprint, Padding, Policy};
+use sceau_testkit::certify;
 use sceau_testkit::talk::{NOW, Talk, done};
 
 fn session(device: &Device, peer: Fingerprint) -> SessionStatus {
@@ -100,7 +101,7 @@ fn verified_by_people_and_certified_by_an_authority() {
     talk.bob.set_policy(policy);
     let certified = root.certify(issuer.public(), NOW.plus(9));
     let address = Address::new(b"alice").unwrap();
-    let certificate = issuer.issue(&certified, talk.alice.identity_key(), address, NOW.plus(9)).unwrap();
+    let certificate = certify(&issuer, &certified, talk.alice.identity(), b"alice", NOW.plus(9));
     done(talk.bob.take_certificate(talk.to_alice, &certificate, NOW).unwrap());
     let envelope = talk.from_alice(b"text");
     let status = message(&mut talk.bob, &envelope);

@@ -44,3 +44,26 @@ fn negative_cases_fail_in_ways_that_are_named() {
     }
     assert!(count > 100, "{count}");
 }
+
+/// docs/PROTOCOL.md has a line for each error of opening, and for each class that a negative case expects.
+#[test]
+fn classes_stand_in_the_table_of_errors() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let protocol = std::fs::read_to_string(root.join("docs/PROTOCOL.md")).unwrap();
+    let (_, section) = protocol.split_once("\n## Errors\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let named: BTreeSet<&str> = section.split('`').skip(1).step_by(2).collect();
+    let source = std::fs::read_to_string(root.join("src/error/mod.rs")).unwrap();
+    let (_, variants) = source.split_once("pub enum OpenError {").unwrap();
+    let (variants, _) = variants.split_once("\n}\n").unwrap();
+    let variants = variants.lines().map(str::trim).filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()));
+    let mut wanted: BTreeSet<String> = variants.map(|line| line.split(['(', ',']).next().unwrap().to_owned()).collect();
+    assert!(wanted.len() > 12, "{wanted:?}");
+    for file in sceau::vectors::files() {
+        let text = file.value.to_string();
+        let expected = text.lines().filter_map(|line| line.trim().strip_prefix("\"expect\": \""));
+        wanted.extend(expected.flat_map(|line| line.trim_end_matches('"').split(' ')).map(str::to_owned));
+    }
+    let missing: Vec<&String> = wanted.iter().filter(|name| !named.contains(name.as_str())).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
