@@ -1,8 +1,9 @@
 """Section 10: certificates, mailbox addresses, attachments, verification, vault."""
 
+import base64
 import hashlib
 
-from primitives import EXPAND, H, L, OPEN, SEAL, SIGN, VERIFY, XOPEN, XSEAL, Reader, Refused, ed_public, equal, need, padme, u32, u64
+from primitives import EXPAND, H, HMAC, L, OPEN, SEAL, SIGN, VERIFY, XOPEN, XSEAL, Reader, Refused, ed_public, equal, need, padme, u32, u64
 
 # 10.1 certificates
 
@@ -48,6 +49,31 @@ def check_certificate(certificate, identity, roots, now, revoked=()):
     return address, end_of(certificate)
 
 
+def challenge(issuer, address, not_after, random):
+    return b"\x01" + issuer + bytes([len(address)]) + address + bytes(64 - len(address)) + u64(not_after) + random
+
+
+def read_challenge(data):
+    """Gives (issuer, address, end)."""
+    need(len(data) == 138 and data[0] == 1 and data[33] <= 64 and not any(data[34 + data[33] : 98]), "challenge")
+    return data[1:33], data[34 : 34 + data[33]], int.from_bytes(data[98:106], "big")
+
+
+def request_certificate(ed_seed, identity, made, issuer, address):
+    """The device's side: of the issuer, and for the address, that it asks for."""
+    need(read_challenge(made)[:2] == (issuer, address), "another challenge")
+    return b"\x01" + identity + SIGN(ed_seed, L("CREQ") + made + identity)
+
+
+def verify_request(made, request, now):
+    """The issuer's side: gives (identity key, address)."""
+    _, address, not_after = read_challenge(made)
+    need(len(request) == 129 and request[0] == 1, "request")
+    need(now <= not_after, "expired")
+    VERIFY(request[1:33], L("CREQ") + made + request[1:65], request[65:])
+    return request[1:65], address
+
+
 # 10.2 mailbox addresses
 
 
@@ -68,9 +94,10 @@ def _nonce(i, last):
     return bytes(7) + u32(i) + bytes([last])
 
 
-def seal_attachment(key, content):
-    """Gives (attachment, ciphertext)."""
+def seal_attachment(r, content):
+    """Gives (attachment, ciphertext) from 32 random bytes."""
     n = len(content)
+    key = HMAC(r, L("ATTKEY") + u64(n) + content)
     plain = bytes(32) + content
     plain += bytes(max(640, padme(32 + n)) - len(plain))
     count = _chunks(len(plain))
@@ -110,6 +137,16 @@ def safety_number(a, b):
 
 def qr_code(own, peer):
     return b"\x01" + own + peer
+
+
+def qr_text(code):
+    return "SCEAU:" + base64.b32encode(code).decode()
+
+
+def scan_qr_text(text, own, peer):
+    need(len(text) == 110 and text.startswith("SCEAU:"), "qr")
+    need(all(c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" for c in text[6:]), "qr")
+    scan_qr_code(base64.b32decode(text[6:]), own, peer)
 
 
 def scan_qr_code(code, own, peer):
@@ -154,9 +191,12 @@ PICTURES = (
 # 10.5 vault
 
 
-def seal_image(key, generation, nonce, name, image):
+def seal_image(key, generation, r, name, image):
+    """From 24 random bytes."""
     head = b"\x01" + u64(generation)
-    return head + nonce + XSEAL(key, nonce, L("VAULT") + head + name, bytes(32) + image)
+    ad = L("VAULT") + head + name
+    nonce = HMAC(key, L("VNONCE") + r + H("VNONCE", ad) + image)[:24]
+    return head + nonce + XSEAL(key, nonce, ad, bytes(32) + image)
 
 
 def open_image(key, name, least, sealed):
@@ -170,8 +210,43 @@ def open_image(key, name, least, sealed):
     return generation, plain[32:]
 
 
-def manifest(rows):
-    """rows: {17-byte key: sealed image}; the image under key 0*17."""
+def manifest(before, head, rows):
+    """rows: {17-byte key: sealed image}, the head's apart; head: its record. Gives the image under the key 0*17."""
     parts = [[key for key in sorted(rows) if key[1] == i] for i in range(256)]
     hashed = lambda keys: b"".join(key + hashlib.sha256(rows[key]).digest() for key in keys)
-    return H("MAN", b"".join(H("PART", u32(len(keys)) + hashed(keys)) for keys in parts))
+    hashes = b"".join(H("PART", u32(len(keys)) + hashed(keys)) for keys in parts)
+    digest = H("MAN", before + u32(len(rows)) + u32(len(head)) + head + hashes)
+    return before + u32(len(rows)) + head + digest
+
+
+def open_store(key, rows, mark):
+    """rows: {17-byte key: row}, the manifest's under 0*17. Gives (generation, manifest, {key: record})."""
+    records = {}
+    for name, row in rows.items():
+        try:
+            generation, records[name] = open_image(key, name, 0, row)
+        except Refused:
+            raise Refused("Rejected") from None
+        if name == bytes(17):
+            newest = generation
+    need(bytes(17) in rows, "Incomplete")
+    stored = records.pop(bytes(17))
+    others = {name: row for name, row in rows.items() if name != bytes(17)}
+    need(len(stored) >= 68 and equal(manifest(stored[:32], stored[36:-32], others), stored), "Incomplete")
+    marked, digest = int.from_bytes(mark[:8], "big"), mark[8:]
+    need(newest > marked or (newest == marked and equal(stored[-32:], digest)), "Old")
+    need(newest == marked or (newest == marked + 1 and equal(stored[:32], digest)), "NotNext")
+    return newest, stored, records
+
+
+# 10.6 login
+
+
+def sign_login(ed_seed, identity, server, made):
+    return b"\x01" + identity + SIGN(ed_seed, L("LOGIN") + identity + made + server)
+
+
+def verify_login(fingerprint, login, server, made):
+    need(len(login) == 129 and login[0] == 1, "login")
+    need(H("FP", login[1:65]) == fingerprint, "another identity")
+    VERIFY(login[1:33], L("LOGIN") + login[1:65] + made + server, login[65:])

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM1024PrivateKey
 
 import around
 import interop
+import membership_log
 import mlkem
 import primitives as p
 import vectors
@@ -72,19 +73,28 @@ def refused(action):
     raise AssertionError("accepted")
 
 
-def program():
-    given = os.environ.get("SCEAU_INTEROP")
+def program(name="interop"):
+    given = os.environ.get("SCEAU_" + name.upper())
     if given:
         return given
     out = subprocess.run(
-        ["cargo", "build", "--release", "--locked", "--example", "interop", "--message-format=json"],
+        ["cargo", "build", "--release", "--locked", "--example", name, "--message-format=json"],
         cwd=ROOT, check=True, stdout=subprocess.PIPE,
     ).stdout
     for line in out.splitlines():
         message = json.loads(line)
-        if message.get("reason") == "compiler-artifact" and message["target"]["name"] == "interop":
+        if message.get("reason") == "compiler-artifact" and message["target"]["name"] == name:
             return message["executable"]
     raise RuntimeError("cargo names no program")
+
+
+def histories(count):
+    """What the crate says of random membership logs after each operation, and the model."""
+    run = subprocess.Popen([program("log_histories"), str(count)], stdout=subprocess.PIPE)
+    found = membership_log.compare(json.loads(line) for line in run.stdout)
+    if run.wait() != 0:
+        raise RuntimeError("log_histories failed")
+    return found
 
 
 def main():
@@ -104,6 +114,7 @@ def main():
         (6, lambda seed: interop.introductions(path, seed, counts)),
         (8, lambda seed: interop.certificates(path, seed, counts)),
         (20, lambda seed: interop.sessions(path, seed, counts)),
+        (24, lambda seed: interop.losses(path, seed, counts)),
         (30, lambda seed: interop.Room(path, seed, counts, False).run(40)),
         (40, lambda seed: interop.Room(path, 1000 + seed, counts, True).run(40)),
         (4, lambda seed: interop.forgeries(path, seed, counts)),
@@ -116,6 +127,9 @@ def main():
                 print(f"seed {seed}:", traceback.format_exc()[-3000:])
     if not counts.mixed or not checker.cases:
         mismatched += 1
+    logs, operations, unformed, differ = histories(round(1000 * factor))
+    mismatched += differ
+    print(f"logs={logs} operations={operations} unformed={unformed} differ={differ}")
     print(
         f"vectors={checker.cases} values={checker.values} negative={checker.negative} transcripts={counts.transcripts} "
         f"messages={counts.messages} refused={counts.refused} secrets={counts.mixed} reproduced={counts.twin} mismatched={mismatched}"

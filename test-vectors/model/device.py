@@ -3,30 +3,59 @@
 Nothing is stored; nothing is bounded that an honest test does not reach.
 """
 
+import copy
 from dataclasses import dataclass, field
 
 from primitives import H, Reader, Refused, need, u64
 from around import check_certificate, end_of, safety_number
 import groups as g
 import sceau as s
-from sceau import DAY
+from sceau import DAY, read_attachment, refusal
 
 SIGNED_LIFE, ONE_TIME_LIFE, GRACE, FADING = 30 * DAY, 90 * DAY, 30 * DAY, 14 * DAY
 EPOCHS, COMMITS = 64, 8
+UNANSWERED, AHEAD = 256, 2**32
 
 
 @dataclass
 class Peer:
     key: bytes
     bundle: object = None
+    spent: bool = False  # whether an introduction was made with the bundle
     used: set = field(default_factory=set)  # one-time prekeys
     sessions: list = field(default_factory=list)
     told: tuple = None  # the greatest rank it named
     certified: tuple = None  # (address, not_after)
-    shown: bytes = None  # the certificate it was shown
+    added: bool = False  # by the application, before it introduced itself
+    stranger: bool = False
+    blocked: bool = False
+    renew: bool = False
+    shown: bool = False  # whether it is shown the device's certificate
+    shown_last: bytes = None  # the one that it was shown
 
     def best(self):
+        """The one that is sent on."""
+        return next((x for x in self.sessions if x.fading_since is None), None)
+
+    def greatest(self):
         return max(self.sessions, key=lambda x: x.rank, default=None)
+
+    def best_answered(self):
+        return max((x for x in self.sessions if x.answered), key=lambda x: x.rank, default=None)
+
+    def lacks(self, rank):
+        return not self.sessions or self.greatest().rank < rank
+
+    def renewal_due(self, now):
+        best = self.best()
+        if best and not best.answered and best.created_at + 30 * 86400 < now:
+            return True
+        return self.renew or (self.told and self.lacks(self.told)) or (best and best.unanswered >= UNANSWERED)
+
+    def keep_bundle(self, bundle):
+        if bundle.one_time and bundle.one_time.id in self.used:
+            bundle.one_time = None
+        self.bundle, self.spent = bundle, False
 
 
 @dataclass
@@ -82,33 +111,35 @@ class Device:
         self.signed = {}
         self.one_time = {}
         self.current = None
+        self.entry = None  # what a directory holds
+        self.number = 0
         self.introductions = {}  # (signed prekey id, introduction id): session id
         self.peers = {}
         self.groups = {}
         self.early = {}  # (group, fingerprint): announcement for a group that is not known yet
         self.certificate = None
         self.roots = []
+        self.follows = []  # what there is to tell of the envelope that was opened last
+        self.opened = {}  # first 8 bytes of a tag: first 4 of hb, of all envelopes
 
     # 3. Prekeys
 
     def publish(self, count):
         if self.current is None or self.now >= self.current.not_after - SIGNED_LIFE // 2:
-            self.current = s.new_prekey(self.rng, self._taken(), self.now + SIGNED_LIFE)
+            self.current = s.new_prekey(self.rng, set(self.signed), self.now + SIGNED_LIFE)
             self.signed[self.current.id] = self.current
         fresh = []
         for _ in range(count):
-            key = s.new_prekey(self.rng, self._taken(), self.now + ONE_TIME_LIFE)
+            key = s.new_prekey(self.rng, set(self.one_time), self.now + ONE_TIME_LIFE)
             self.one_time[key.id] = key
             fresh.append(key)
-        self.upload = [k.signed(self.identity, "OPK") for k in fresh]
-        return s.write_upload(self.identity.key, self.current.signed(self.identity, "SPK"), self.upload)
+        self.number = max(self.now, self.number + 1)
+        fresh = [k.signed(self.identity, "OPK") for k in sorted(fresh, key=lambda k: k.id)]
+        self.entry = s.Entry(self.identity.key, self.number, self.current.signed(self.identity, "SPK"), fresh)
+        return s.sign_upload(self.identity, self.entry)
 
     def bundle(self):
-        one_time = self.upload.pop() if self.upload else None
-        return s.write_bundle(self.identity.key, self.current.signed(self.identity, "SPK"), one_time)
-
-    def _taken(self):
-        return set(self.signed) | set(self.one_time)
+        return self.entry.take_bundle()
 
     # Peers and sessions
 
@@ -116,61 +147,122 @@ class Device:
         bundle = s.read_bundle(data)
         bundle.check(self.now)
         fp = s.fingerprint(bundle.identity_key)
-        need(fp != self.fp, "own identity")
-        peer = self.peers.setdefault(fp, Peer(bundle.identity_key))
-        peer.bundle = bundle
+        need(fp != self.fp, "Myself")
+        if fp not in self.peers:
+            self.peers[fp] = Peer(bundle.identity_key, added=True)
+        peer = self.peers[fp]
+        need(not peer.blocked, "Blocked")
+        peer.stranger = False
+        peer.keep_bundle(bundle)
         return fp
 
     def renew(self, fp, data):
-        need(self.add(data) == fp, "identity")
-        self._introduce(self.peers[fp])
-
-    def _introduce(self, peer):
-        need(peer.bundle is not None, "no bundle")
-        bundle = peer.bundle
+        peer = self._to_seal(fp)
+        bundle = s.read_bundle(data)
         bundle.check(self.now)
-        if bundle.one_time and bundle.one_time.id in peer.used:
-            bundle = s.Bundle(bundle.identity_key, bundle.signed, None)
+        need(bundle.identity_key == peer.key, "OtherIdentity")
+        peer.keep_bundle(bundle)
+        self._introduce(peer, False)
+
+    def block(self, fp, blocked):
+        need(fp in self.peers, "UnknownPeer")
+        peer = self.peers[fp]
+        peer.blocked = blocked
+        if blocked:
+            peer.stranger = False
+
+    def drop(self, fp, whole):
+        """Drops the sessions with a peer, or all of it. Gives the farewell, or nothing."""
+        need(fp in self.peers, "UnknownPeer")
+        peer, farewell = self.peers[fp], None
+        best = peer.best_answered()
+        if best and not peer.blocked and not self._is_stranger(peer):
+            farewell = best.seal(s.CONTROL, s.ENDED, self.rng)
+        peer.told, peer.renew, peer.sessions = None, bool(peer.sessions), []
+        if whole:
+            del self.peers[fp]
+        return farewell
+
+    def _is_stranger(self, peer):
+        fp = s.fingerprint(peer.key)
+        return peer.stranger and not any(fp in x.roster.members for x in self.groups.values())
+
+    def _to_seal(self, fp):
+        need(fp in self.peers, "UnknownPeer")
+        need(not self.peers[fp].blocked, "Blocked")
+        return self.peers[fp]
+
+    def _good_certificate(self):
+        return self.certificate if self.certificate and self.now <= end_of(self.certificate) else None
+
+    def _bundle(self, peer):
+        """The one to introduce oneself with: that its prekeys are past may have come since."""
+        need(peer.bundle is not None and not peer.spent, "BundleNeeded")
+        bundle = copy.copy(peer.bundle)
+        need(self.now <= bundle.signed.not_after, "BundleExpired")
+        if bundle.one_time and self.now > bundle.one_time.not_after:
+            bundle.one_time = None
+        return bundle
+
+    def _introduce(self, peer, by_people):
+        bundle = self._bundle(peer)
+        greatest, best = peer.greatest(), peer.best()
+        before = best if best and best.answered else peer.best_answered() or greatest
+        known = ([greatest.created_at] if greatest else []) + ([peer.told[0]] if peer.told else [])
+        created_at = max([self.now] + [x + 1 for x in known])
+        show = peer.shown or (peer.added and by_people)
+        certificate = self._good_certificate() if show else None
+        secrets, prefix = s.initiate(
+            self.identity, bundle, created_at, certificate, self.rng, before and before.sending_hs)
+        session = s.Session.initiator(secrets, created_at, s.fingerprint(peer.key), bundle.signed.x, prefix)
         if bundle.one_time:
             peer.used.add(bundle.one_time.id)
-        known = [x.created_at for x in peer.sessions] + ([peer.told[0]] if peer.told else [])
-        created_at = max([self.now] + [x + 1 for x in known])
-        certificate = self.certificate
-        if certificate and end_of(certificate) < self.now:
-            certificate = None
-        secrets, prefix = s.initiate(self.identity, bundle, created_at, certificate, self.rng)
-        session = s.Session.initiator(secrets, created_at, s.fingerprint(peer.key), bundle.signed.x, prefix)
-        peer.sessions.append(session)
-        peer.shown = certificate or peer.shown
-        self._fade(peer)
+        peer.bundle, peer.spent = s.Bundle(bundle.identity_key, bundle.signed, None), True
+        peer.renew, peer.shown = False, show
+        peer.shown_last = certificate or peer.shown_last
+        self._join(peer, session)
         return session
 
-    def _fade(self, peer):
-        best = peer.best()
-        for x in peer.sessions:
-            if x is best:
-                x.faded_since = None
-            elif x.faded_since is None:
-                x.faded_since = self.now
-        peer.sessions = [x for x in peer.sessions if x is best or self.now - x.faded_since <= FADING]
-        faded = [x for x in peer.sessions if x is not best]
-        if len(faded) > 4:
-            keep = max((x for x in faded if x.answered), key=lambda x: x.rank, default=None)
-            if best.answered:
-                keep = None
-            peer.sessions.remove(next(x for x in faded if x is not keep))
-
-    def session(self, fp):
-        peer = self.peers[fp]
-        best = peer.best()
-        if best is None or (peer.told and peer.told > best.rank):
-            return self._introduce(peer)
-        return best
+    def _join(self, peer, session):
+        """Gives whether the session is outranked."""
+        best, keeper = peer.best(), peer.best_answered()
+        is_best = best is None or best.rank < session.rank
+        loser = best if is_best else session
+        surplus = len(peer.sessions) - 4
+        going = sorted(
+            (x for x in peer.sessions if x is not keeper and (is_best or x is not best)),
+            key=lambda x: (x.fading_since is None, x.fading_since or 0, x.rank),
+        )
+        for x in going[: max(0, surplus)]:
+            peer.sessions.remove(x)
+        peer.sessions.append(session)
+        if loser:
+            loser.fading_since = self.now
+        return not is_best
 
     def seal_kind(self, fp, kind, content):
-        need(fp in self.peers, "unknown peer")
+        peer = self._to_seal(fp)
         s.bucket(len(content))
-        return self.session(fp).seal(kind, content, self.rng)
+        by_people = kind in (s.APPLICATION, s.ATTACHMENT, s.LONG)
+        session = peer.best()
+        anew = session is None
+        if session:
+            shows_now = by_people and peer.added and not peer.shown
+            unshown = (
+                by_people and (peer.shown or shows_now) and peer.shown_last is None and self._good_certificate()
+                and not session.answered
+            )
+            usable = peer.bundle and self.now <= peer.bundle.signed.not_after
+            again = unshown and usable
+            anew = again or (peer.renewal_due(self.now) and usable and not peer.spent)
+            peer.spent = peer.spent and not again
+            if not anew:
+                peer.shown = peer.shown or shows_now
+        if anew:
+            session = self._introduce(peer, by_people)
+        if by_people:
+            peer.stranger = False
+        return session.seal(kind, content, self.rng)
 
     def seal(self, fp, content):
         """Gives (envelope, mailbox or nothing)."""
@@ -178,27 +270,59 @@ class Device:
         return envelope, self.peers[fp].best().own_mailbox
 
     def seal_attachment(self, fp, attachment, note):
-        need(len(attachment) == 72 and int.from_bytes(attachment[32:40], "big") <= 2**40, "attachment")
+        read_attachment(attachment)
         envelope = self.seal_kind(fp, s.ATTACHMENT, attachment + note)
         return envelope, self.peers[fp].best().own_mailbox
 
+    def seal_long(self, fp, attachment):
+        read_attachment(attachment)
+        envelope = self.seal_kind(fp, s.LONG, attachment)
+        return envelope, self.peers[fp].best().own_mailbox
+
+    def export(self, fp, context):
+        """Gives (session id, key)."""
+        session = self.peers[fp].best()
+        return session.id, session.export(context)
+
+    def export_of(self, id, context):
+        found = [x for peer in self.peers.values() for x in peer.sessions if x.id == id]
+        need(found, "UnknownSession")
+        return found[0].export(context)
+
     def receipt(self, fp, tags):
-        need(1 <= len(tags) <= 256, "receipt")
+        need(1 <= len(tags) <= 256, "TooLong")
         return self.seal_kind(fp, s.RECEIPT, b"".join(tags))
 
+    def _tells_rank(self, peer):
+        """The session of which a peer is told that sends on another one."""
+        best = peer.best()
+        return peer.greatest() if not best else best if best.answered else None
+
     def owed(self):
+        """Ranks and answers, then certificates, then introductions of renewals."""
         out = []
+        sessions = [(x.id, fp, x) for fp, peer in self.peers.items() for x in peer.sessions if not peer.blocked]
+        for _, fp, session in sorted(sessions, key=lambda x: x[0]):
+            peer = self.peers[fp]
+            told = self._tells_rank(peer)
+            if self._is_stranger(peer):
+                continue
+            if session.owes_outranked and told and told.rank > session.rank:
+                session.owes_outranked = False
+                out.append((fp, session.seal(s.CONTROL, s.outranked(told.created_at, told.th2), self.rng)))
+            elif session is peer.best() and session.owes_answer:
+                out.append((fp, session.seal(s.CONTROL, s.HEARD, self.rng)))
+        for fp in sorted(self.peers):
+            peer, certificate = self.peers[fp], self._good_certificate()
+            best = peer.best()
+            if certificate and peer.shown and not peer.blocked and peer.shown_last != certificate and best and best.answered:
+                peer.shown_last = certificate
+                out.append((fp, best.seal(s.CONTROL, b"\x05" + certificate, self.rng)))
         for fp in sorted(self.peers):
             peer = self.peers[fp]
-            for session in peer.sessions:
-                best = peer.best()
-                if session.owes_outranked:
-                    session.owes_outranked = False
-                    if best is not session:
-                        out.append((fp, session.seal(s.CONTROL, s.outranked(best.created_at, best.th2), self.rng)))
-            if peer.best() and self.certificate and peer.shown and peer.shown != self.certificate:
-                peer.shown = self.certificate
-                out.append((fp, self.seal_kind(fp, s.CONTROL, b"\x05" + self.certificate)))
+            usable = peer.bundle and not peer.spent and self.now <= peer.bundle.signed.not_after
+            if usable and peer.renewal_due(self.now) and not peer.blocked and not self._is_stranger(peer):
+                out.append((fp, self.seal_kind(fp, s.CONTROL, s.HEARD)))
         return out
 
     def mailboxes(self, fp):
@@ -211,11 +335,24 @@ class Device:
 
     def open(self, data, search=False):
         """Gives a tuple that begins with what it is."""
-        envelope = s.read_envelope(data)
-        refusal = Refused("unknown")
+        with refusal("Malformed"):
+            envelope = s.read_envelope(data)
+        name, digest = envelope.tag[:8], envelope.hb[:4]
+        need(self.opened.get(name) != digest, "Duplicate")
+        self.follows = []
+        out = self._open(envelope, search)
+        if out[0] != "unreadable":
+            self.opened[name] = digest
+        return out
+
+    def _open(self, envelope, search):
+        known = envelope.tag[:8] in self.opened  # with another body
         for fp, peer in self.peers.items():
             for session in peer.sessions:
                 where = session.recognise(envelope.tag)
+                if where and where[0] == "spent" and known:
+                    need(session.is_authentic(envelope, where), "Rejected")
+                    return self._unreadable(fp, session, "Diverged")
                 if where:
                     return self._take(fp, session, envelope, where)
         if envelope.prefix:
@@ -240,15 +377,27 @@ class Device:
                         except Refused:
                             continue
                         return self._open_group(group, fp, chain, envelope, ("current", None))
-        raise refusal
+        raise Refused("Unknown")
+
+    def _unreadable(self, fp, session, why):
+        """An authentic message that can't be opened: whoever sends on this session should introduce itself anew."""
+        peer = self.peers[fp]
+        need(not peer.blocked, "Blocked")
+        need(session is peer.best(), "Rejected")
+        peer.renew = True
+        self.follows.append("RenewalDue")
+        return "unreadable", fp, why
 
     def _take(self, fp, session, envelope, where):
         before = session.copy()
-        message = session.open(envelope, where)
         try:
+            message = session.open(envelope, where)
+            need(not self.peers[fp].blocked, "Blocked")
             return self._opened(fp, session, message, envelope)
-        except Refused:  # content that is not well formed: nothing changes
+        except Refused as e:  # content that is not well formed: nothing changes
             session.replace_by(before)
+            if e.args[0] in ("Diverged", "TooFarAhead"):
+                return self._unreadable(fp, session, e.args[0])
             raise
 
     def _open_introduction(self, envelope):
@@ -260,96 +409,108 @@ class Device:
                 for session in peer.sessions:
                     if session.id == known:
                         where = session.search(envelope)
-                        need(where, "rejected")
+                        need(where, "Rejected")
                         return self._take(fp, session, envelope, where)
-            raise Refused("session gone")
+            raise Refused("Replayed")
         spk = self.signed.get(spk_id)
-        need(spk and self.now <= spk.not_after + GRACE, "prekey gone")
+        need(spk and self.now <= spk.not_after + GRACE, "PreKeyGone")
         opk = None
         if opk_id != bytes(4):
             opk = self.one_time.get(opk_id)
-            need(opk and self.now <= opk.not_after + GRACE, "prekey gone")
-        found = s.respond(self.identity, spk, opk, prefix, self.now)
+            need(opk and self.now <= opk.not_after + GRACE, "PreKeyGone")
+        with refusal("Rejected"):
+            found = s.respond(self.identity, spk, opk, prefix, self.now)
         fp = s.fingerprint(found.identity_key)
-        session, message = s.Session.responder(found.secrets, found.created_at, fp, spk.x_private, envelope)
-        peer = self.peers.setdefault(fp, Peer(found.identity_key))
+        peer = self.peers.get(fp)
+        try:
+            session, message = s.Session.responder(found.secrets, found.created_at, fp, spk.x_private, envelope)
+        except Refused as e:
+            authentic = e.args[0] != "Rejected"
+            need(not (authentic and peer and peer.blocked), "Blocked")
+            raise Refused("TooFarAhead" if e.args[0] == "TooFarAhead" else "Rejected") from None
+        need(not (peer and peer.blocked), "Blocked")
+        if peer is None:
+            peer = Peer(found.identity_key, stranger=True)
+        had, continued = peer.best() is not None, any(x.is_continued_by(found) for x in peer.sessions)
+        self.peers[fp] = peer
         if found.certificate and self.roots:
             self._certified(peer, found.certificate)
         if opk:
             del self.one_time[opk_id]
         self.introductions[spk_id, s.introduction_id(prefix)] = session.id
-        peer.sessions.append(session)
-        self._fade(peer)
+        beside = self._join(peer, session)
+        peer.renew = peer.renew and beside
+        if had:
+            self.follows.append("Renewed" if continued else "IntroducedBeside" if beside else "Displaced")
+        if beside and self._tells_rank(peer):
+            session.owes_outranked = True
         return self._opened(fp, session, message, envelope)
 
     def _certified(self, peer, certificate):
         try:
             said = check_certificate(certificate, peer.key, self.roots, self.now)
         except Refused:
+            self.follows.append("CertificateRefused")
             return
-        if peer.certified is None or said[1] >= peer.certified[1]:
+        if peer.certified is None or said[1] > peer.certified[1] or self.now > peer.certified[1]:
+            self.follows.append("Certified")
             peer.certified = said
 
     def _opened(self, fp, session, message, envelope):
         peer = self.peers[fp]
-        kind, content, self.reports = message
-        best = peer.best()
-        if kind != s.CONTROL and best is not session:
-            session.owes_outranked = not (best.prefix and not best.answered)
+        kind, said, reports = message
+        if reports:
+            self.follows.append("BadFragment")
+        told = self._tells_rank(peer)
+        if kind != s.CONTROL and peer.best() is not session and told and told.rank > session.rank and not self._is_stranger(peer):
+            session.owes_outranked = True
         if kind == s.APPLICATION:
-            return "message", fp, envelope.tag, content
+            return "message", fp, envelope.tag, said
         if kind == s.RECEIPT:
-            return "receipt", fp, *s.read_receipt(content)
+            return "receipt", fp, *said
         if kind == s.ATTACHMENT:
-            need(len(content) >= 72 and int.from_bytes(content[32:40], "big") <= 2**40, "attachment")
-            return "attachment", fp, envelope.tag, content[:72], content[72:]
+            return "attachment", fp, envelope.tag, *said
+        if kind == s.LONG:
+            return "long-message", fp, envelope.tag, said
         if kind == s.CONTROL:
-            return self._control(fp, content)
-        if kind == s.ROSTER:
-            return self._roster_message(fp, content)
-        return self._announced(fp, g.read_announcement(content))
+            return self._control(fp, session, *said)
+        with refusal("Violation"):
+            if kind == s.ROSTER:
+                return self._roster_message(fp, said)
+            return self._announced(fp, g.read_announcement(said))
 
-    def _control(self, fp, content):
-        r = Reader(content)
-        what = r.uint(1)
+    def _control(self, fp, session, what, *said):
+        peer = self.peers[fp]
         if what == 1:
-            created_at, th2 = r.uint(8), r.take(32)
-            r.end()
+            created_at, th2 = said
             rank = created_at, -int.from_bytes(th2, "big")
-            peer = self.peers[fp]
-            if peer.told is None or rank > peer.told:
-                peer.told = rank
+            if created_at <= self.now + AHEAD and peer.lacks(rank):
+                peer.told = rank if peer.told is None else max(rank, peer.told)
+                self.follows.append("RenewalDue")
         elif what == 2:
-            group, epoch, count = r.take(32), r.uint(8), r.uint(1)
-            need(1 <= count <= 9, "control")
-            hashes = [r.take(32) for _ in range(count)]
-            r.end()
+            group, epoch, hashes = said
             if group in self.groups:
                 self._wanted(self.groups[group], fp, epoch, hashes)
             return "group", group, "asked"
         elif what == 3:
-            group = r.take(32)
-            r.end()
-            return "group", group, "ChainReceived"
+            return "group", said[0], "ChainReceived"
         elif what == 4:
-            group, _, _ = r.take(32), r.uint(8), r.take(32)
-            r.end()
-            return "group", group, "gone"
+            return "group", said[0], "gone"
         elif what == 5:
-            certificate = r.take(257)
-            r.end()
             if self.roots:
-                self._certified(self.peers[fp], certificate)
+                self._certified(peer, said[0])
         elif what == 6:
-            group = r.take(32)
-            r.end()
+            (group,) = said
             known = self.groups.get(group)
             if not (known and known.own and fp in known.roster.members):
                 return "group", group, "Refused"
             known.owe(fp, s.CHAIN, known.own.announcement(group, known.roster.epoch, known.th))
             return "group", group, "ChainWanted"
-        else:
-            raise Refused("control")
+        elif what == 7:
+            for x in peer.sessions:
+                if x.fading_since is None and x.rank <= session.rank:
+                    x.fading_since = self.now
+                    self.follows.append("Ended")
         return "control", fp
 
     # 9. Groups
@@ -598,6 +759,7 @@ class Device:
         id = group.roster.group
         epoch, kind, content = chain.open(envelope, where, group.roster.epoch, group.hash_of)
         if kind == s.ATTACHMENT:
-            need(len(content) >= 72, "attachment")
-            return "group-attachment", id, fp, epoch, content[:72], content[72:]
+            return "group-attachment", id, fp, epoch, *content
+        if kind == s.LONG:
+            return "group-long-message", id, fp, epoch, content
         return "group-message", id, fp, epoch, content

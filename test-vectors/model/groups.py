@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field, replace
 
-from primitives import H, L, SIGN, VERIFY, Reader, Refused, ed_public, equal, need, u32, u64
+from primitives import H, L, OPEN, SIGN, VERIFY, Reader, Refused, ed_public, equal, need, u32, u64
 from sceau import (
-    AHEAD, JUMP, KEPT, SPENT, Skipped, bucket, chain_step, fingerprint, open_body, open_header, seal_message, tag, tag_key,
-    NO_PREFIX,
+    AHEAD, JUMP, KEPT, SPENT, Skipped, body_nonce, bucket, chain_step, fingerprint, open_header, read_content, refusal, seal_message, tag,
+    tag_key, NO_PREFIX,
 )
 from around import mailbox
 
@@ -291,19 +291,20 @@ def group_payload(kind, content, signature, length):
 
 def seal_group(group, epoch, th, sender, chain, kind, content, rng, spoil=None):
     size = bucket(len(content))
-    nonce = rng.draw(12)
+    r = rng.draw(12)
     n = chain.n
     need(n < 2**31, "chain is full")
     own, outer = group_context(group, epoch, th, sender, ed_public(chain.seed)), chain_context(group, sender)
     t = tag(tag_key(chain.hs, outer), n)
-    header = bytes(20) + u64(epoch) + bytes(12) + u32(n) + nonce
     signed = bytes([kind]) + u32(len(content)) + content + b"\x00"
+    chain.ck, mk = chain_step(chain.ck)
+    chain.n += 1
+    header = bytes(20) + u64(epoch) + bytes(12) + u32(n)
+    header += body_nonce(mk, r, own, t, header, size, signed)
     signature = SIGN(chain.seed, L("GMSG") + own + t + header + H("GPAY", signed))
     payload = group_payload(kind, content, signature, size - 138)
     if spoil:  # for negative tests
         header, payload = spoil(header, payload)
-    chain.ck, mk = chain_step(chain.ck)
-    chain.n += 1
     return b"\x01\x02" + seal_message(2, NO_PREFIX, outer, own, chain.hs, n, mk, header, payload)
 
 
@@ -337,46 +338,49 @@ class MemberChain:
     def open(self, envelope, where, present_epoch, hash_of):
         """hash_of(epoch) gives the group's hash then, or nothing. Gives (epoch, kind, content)."""
         place, key = where
-        need(place != "spent", "duplicate")
+        need(place != "spent", "Duplicate")
         sealed = envelope.sealed
-        header = open_header(envelope.kind, envelope.p, self.context, self.hs, sealed)
-        r = Reader(header)
-        zeros, epoch, more, n = r.take(20), r.uint(8), r.take(12), r.uint(4)
-        need(zeros == bytes(20) and more == bytes(12) and n < 2**31, "header")
-        tk = tag_key(self.hs, self.context)
-        need(equal(tag(tk, n), sealed[:16]), "tag")
-        need(epoch <= present_epoch, "commit missing")
+        with refusal("Rejected"):
+            header = open_header(envelope.kind, envelope.p, self.context, self.hs, sealed)
+            r = Reader(header)
+            zeros, epoch, more, n = r.take(20), r.uint(8), r.take(12), r.uint(4)
+            need(zeros == bytes(20) and more == bytes(12) and n < 2**31, "header")
+            tk = tag_key(self.hs, self.context)
+            need(equal(tag(tk, n), sealed[:16]), "tag")
+        need(epoch <= present_epoch, "CommitMissing")
         th = hash_of(epoch)
-        need(th is not None, "epoch gone")
-        need(epoch >= self.epoch and (self.end is None or epoch < self.end), "roster differs")
+        need(th is not None, "EpochGone")
+        need(epoch >= self.epoch and (self.end is None or epoch < self.end), "RosterDiffers")
         ck, passed = self.ck, []
         if place == "skipped":
-            need(key.n == n, "tag")
+            need(key.n == n, "Rejected")
             mk = key.mk
         else:
-            need(n >= self.n, "duplicate")
-            need(n - self.n <= JUMP, "too far ahead")
+            need(n >= self.n, "Duplicate")
+            need(n - self.n <= JUMP, "Rejected")
             for i in range(self.n, n):
                 ck, mk = chain_step(ck)
                 passed.append(Skipped(tag(tk, i), self.hs, i, mk))
             ck, mk = chain_step(ck)
         context = group_context(self.group, epoch, th, self.sender, self.key)
-        try:
-            payload = open_body(context, mk, header, sealed)
-        except Refused as e:
-            raise Refused("roster differs" if e.args[0] == "authentication" else e.args[0]) from None
-        r = Reader(payload)
-        kind = r.uint(1)
-        need(kind in (1, 6), "payload")
-        content = r.take(r.uint(4))
-        need(r.take(1) == b"\x00", "payload")
-        signed = payload[: r.at]
-        signature = r.take(64)
-        need(not any(r.take(r.left())), "zeros")
-        VERIFY(self.key, L("GMSG") + context + sealed[:16] + header + H("GPAY", signed), signature)
+        with refusal("RosterDiffers"):
+            plain = OPEN(mk, header[44:], context + sealed[:16] + header, sealed[88:])
+        with refusal("Rejected"):
+            need(equal(plain[:32], bytes(32)), "commitment")
+            payload = plain[32:]
+            r = Reader(payload)
+            kind = r.uint(1)
+            need(kind in (1, 6, 7), "payload")
+            content = r.take(r.uint(4))
+            need(r.take(1) == b"\x00", "payload")
+            signed = payload[: r.at]
+            signature = r.take(64)
+            need(not any(r.take(r.left())), "zeros")
+            VERIFY(self.key, L("GMSG") + context + sealed[:16] + header + H("GPAY", signed), signature)
+            said = read_content(kind, content)
         if place == "skipped":
             self.skipped = [s for s in self.skipped if s is not key]
         else:
             self.skipped = (self.skipped + passed)[-KEPT:]
             self.ck, self.n = ck, n + 1
-        return epoch, kind, content
+        return epoch, kind, said

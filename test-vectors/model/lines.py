@@ -71,6 +71,23 @@ class Model:
         self.device.renew(unhex(peer), unhex(bundle))
         return []
 
+    def do_block(self, peer):
+        self.device.block(unhex(peer), True)
+        return []
+
+    def do_unblock(self, peer):
+        self.device.block(unhex(peer), False)
+        return []
+
+    def do_drop(self, peer):
+        return [hexed(self.device.drop(unhex(peer), False))]
+
+    def do_forget(self, peer):
+        return [hexed(self.device.drop(unhex(peer), True))]
+
+    def do_renewed(self):
+        return [str(int("Renewed" in self.device.follows))]
+
     def do_seal(self, peer, content):
         envelope, box = self.device.seal(unhex(peer), unhex(content))
         return [envelope.hex(), hexed(box)]
@@ -78,6 +95,16 @@ class Model:
     def do_seal_attachment(self, peer, key, note):
         envelope, box = self.device.seal_attachment(unhex(peer), unhex(key), unhex(note))
         return [envelope.hex(), hexed(box)]
+
+    def do_seal_long(self, peer, key):
+        envelope, box = self.device.seal_long(unhex(peer), unhex(key))
+        return [envelope.hex(), hexed(box)]
+
+    def do_export(self, peer, context):
+        return [x.hex() for x in self.device.export(unhex(peer), unhex(context))]
+
+    def do_export_of(self, id, context):
+        return [self.device.export_of(unhex(id), unhex(context)).hex()]
 
     def do_receipt(self, peer, *tags):
         return [self.device.receipt(unhex(peer), [unhex(t) for t in tags]).hex()]
@@ -138,6 +165,10 @@ class Model:
 
     def do_group_say(self, group, content):
         envelope, box, deliveries = self.device.group_say(unhex(group), unhex(content))
+        return [envelope.hex(), box.hex()] + self._all(deliveries)
+
+    def do_group_long(self, group, key):
+        envelope, box, deliveries = self.device.group_say(unhex(group), unhex(key), 7)
         return [envelope.hex(), box.hex()] + self._all(deliveries)
 
     def do_group_owed(self, group):

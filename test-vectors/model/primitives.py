@@ -24,18 +24,23 @@ def need(condition, name):
 # Labels
 
 _TEXTS = {
-    "FP": "fingerprint", "SPK": "signed prekey", "OPK": "one-time prekey",
+    "FP": "fingerprint", "SPK": "signed prekey", "OPK": "one-time prekey", "UPLOAD": "upload",
+    "RAND": "randomness of a handshake", "CONT": "continuity",
     "TH1": "handshake transcript", "ID": "handshake identity", "TH2": "handshake final", "SS": "handshake secrets",
     "CTX": "session context", "SID": "session id", "INTRO": "introduction id", "PREFIX": "introduction prefix",
-    "BODY": "body", "ROOT": "root step", "CHAIN": "chain step", "HK": "header key", "TK": "tag key",
+    "BODY": "body", "NONCE": "nonce of a body", "ROOT": "root step", "CHAIN": "chain step", "HK": "header key", "TK": "tag key",
     "KOFF": "kem offer id", "KANS": "kem answer id", "KSEC": "kem secret", "REC": "record key",
     "GTH0": "group start", "GTH": "group transcript", "ROSTER": "roster",
     "COMMIT": "commit to a roster", "CID": "id of a commit", "ORDER": "order of signers",
     "ICERT": "issuer certificate", "SCERT": "sender certificate", "KID": "issuer key id", "CERTID": "certificate id",
-    "BOX": "mailbox", "ATT": "attachment", "SAFETY": "safety number", "DIGITS": "digits of a safety number",
-    "SASC": "comparison commitment", "SAST": "comparison transcript", "SASCODE": "comparison code", "VAULT": "vault", "MAN": "manifest",
+    "CREQ": "request for a certificate", "LOGIN": "login", "EXP": "exporter",
+    "BOX": "mailbox", "ATT": "attachment", "ATTKEY": "key of an attachment",
+    "SAFETY": "safety number", "DIGITS": "digits of a safety number",
+    "SASC": "comparison commitment", "SAST": "comparison transcript", "SASCODE": "comparison code", "VAULT": "vault",
+    "VNONCE": "nonce of an image", "HEAD": "head of a store", "MAN": "manifest",
     "PART": "part of a manifest",
     "SCHAIN": "sender chain", "SCID": "id of a sender chain",
+    "OP": "operation", "OPID": "id of an operation", "HEADS": "heads of a log",
     "GCTX": "group context", "GMSG": "group message", "GPAY": "group payload",
 }
 LABELS = {name: b"sceau/1 " + text.encode() for name, text in _TEXTS.items()}
@@ -90,6 +95,9 @@ def H(label, x):
 
 def mac(key, x):
     return hmac.digest(key, x, "sha256")
+
+
+HMAC = mac
 
 
 def HMAC16(key, x):

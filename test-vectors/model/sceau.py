@@ -1,14 +1,15 @@
 """Sections 2 to 7 of docs/PROTOCOL.md: identity, prekeys, handshake, chains, ratchets, payload."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from primitives import (
-    DH, EXPAND, H, HKDF, HMAC16, L, OPEN, SEAL, SIGN, VERIFY, Reader, Refused, SYMBOLS, ed_public, equal, kem_decaps,
+    DH, EXPAND, H, HKDF, HMAC, HMAC16, L, OPEN, SEAL, SIGN, VERIFY, Reader, Refused, SYMBOLS, ed_public, equal, kem_decaps,
     kem_encaps, kem_keygen, kem_valid, need, padme, rebuild, symbol, u16, u32, u64, x_public,
 )
 from around import mailbox
 
-PREFIX = 1954
+PREFIX = 1970
 EK = CT = 1568
 NO_PREFIX = bytes(32)
 DAY = 86400
@@ -91,6 +92,10 @@ class Bundle:
     signed: PublicPreKey
     one_time: PublicPreKey | None
 
+    def write(self):
+        one_time = self.one_time and self.one_time.fields + self.one_time.signature
+        return write_bundle(self.identity_key, self.signed.fields + self.signed.signature, one_time)
+
     def check(self, now):
         self.signed.check(self.identity_key, "SPK", now)
         if self.one_time:
@@ -119,19 +124,50 @@ def read_image(data):
     return Identity(data[1:33], data[33:])
 
 
-def write_upload(identity_key, signed, one_times):
-    return b"\x01" + identity_key + signed + u32(len(one_times)) + b"".join(one_times)
+@dataclass
+class Entry:
+    """What a directory holds of a device; prekeys as bytes."""
+
+    identity_key: bytes
+    number: int
+    signed: bytes
+    one_times: list
+
+    def write(self):
+        count = u32(len(self.one_times))
+        return b"\x01" + self.identity_key + u64(self.number) + self.signed + count + b"".join(self.one_times)
+
+    def take_bundle(self):
+        return write_bundle(self.identity_key, self.signed, self.one_times.pop() if self.one_times else None)
+
+    def update(self, upload):
+        """Gives whether it is a later one."""
+        other = read_upload(upload, self.identity_key)
+        later = other.number > self.number
+        if later:
+            self.__dict__.update(other.__dict__)
+        return later
 
 
-def read_upload(data):
-    """Gives (identity key, signed prekey, one-time prekeys), prekeys as bytes."""
+def sign_upload(identity, entry):
+    return entry.write() + SIGN(identity.ed_seed, L("UPLOAD") + entry.write())
+
+
+def read_upload(data, of=None):
+    """The entry, once its signature has verified; of: the only identity that it may be of."""
     r = Reader(data)
-    need(r.take(1) == b"\x01", "version")
-    identity_key, signed, count = r.take(64), r.take(FIELDS + 64), r.uint(4)
-    need(count <= 1000, "count")
+    need(r.take(1) == b"\x01", "Malformed Version")
+    identity_key, number, signed, count = r.take(64), r.uint(8), r.take(FIELDS + 64), r.uint(4)
+    need(count <= 1000, "Malformed TooLong")
     one_times = [r.take(FIELDS + 64) for _ in range(count)]
+    signature = r.take(64)
     r.end()
-    return identity_key, signed, one_times
+    for prekey in [signed] + one_times:
+        need(prekey[:4] != bytes(4), "Malformed Invalid")
+    need(of in (None, identity_key), "OtherIdentity")
+    with refusal("Signature"):
+        VERIFY(identity_key[:32], L("UPLOAD") + data[:-64], signature)
+    return Entry(identity_key, number, signed, one_times)
 
 
 # 4. Handshake
@@ -148,38 +184,52 @@ class Secrets:
     rk0: bytes = b""
     header_a: bytes = b""
     header_b: bytes = b""
+    exporter: bytes = b""
     context: bytes = b""
 
     def finish(self, c_id, dh4, fp_a, fp_b):
         self.th2 = H("TH2", self.th1 + c_id)
-        out = HKDF(self.th2, self.k_next + dh4, L("SS") + fp_a, 96)
-        self.rk0, self.header_a, self.header_b = out[:32], out[32:64], out[64:]
+        out = HKDF(self.th2, self.k_next + dh4, L("SS") + fp_a, 128)
+        self.rk0, self.header_a, self.header_b, self.exporter = out[:32], out[32:64], out[64:96], out[96:]
         self.context = H("CTX", self.th2 + fp_a + fp_b)
 
 
-def _first_secrets(identity_key_b, spk_fields, opk_fields, ek_public, ct, dhs, ss):
+def _first_secrets(identity_key_b, spk_fields, opk_fields, e_public, ct, dhs, ss):
     flag = b"\x00" if opk_fields is None else b"\x01" + opk_fields
-    th1 = H("TH1", b"\x01" + identity_key_b + spk_fields + flag + ek_public + ct)
+    th1 = H("TH1", b"\x01" + identity_key_b + spk_fields + flag + e_public + ct)
     out = HKDF(th1, b"".join(dhs) + ss, L("ID"), 64)
     return Secrets(th1, out[:32], out[32:])
 
 
-def identity_payload(identity_key, created_at, certificate):
+def identity_payload(identity_key, created_at, certificate, continuity=bytes(16)):
     tail = b"\x01" + certificate if certificate else bytes(258)
-    return identity_key + u64(created_at) + tail
+    return identity_key + u64(created_at) + continuity + tail
 
 
-def initiate(identity, bundle, created_at, certificate, rng):
-    """A's part. Gives (secrets, prefix)."""
+def continuity(hs, th1):
+    return HMAC16(hs, L("CONT") + th1)
+
+
+def hedged(identity, bundle, payload, r):
+    """Gives (e, m) from 64 random bytes."""
+    said = H("RAND", bundle.write() + payload)
+    return [HMAC(identity.x_private, L("RAND") + r + which + said) for which in (b"\x01", b"\x02")]
+
+
+def initiate(identity, bundle, created_at, certificate, rng, before=None):
+    """A's part; before: the header secret of a session that it continues. Gives (secrets, prefix)."""
     spk, opk = bundle.signed, bundle.one_time
-    ek = rng.draw(32)
-    ct, ss = kem_encaps((opk or spk).kem, rng.draw(32))
-    dhs = [DH(ek, bundle.identity_key[32:]), DH(ek, spk.x)] + ([DH(ek, opk.x)] if opk else [])
-    ek_public = x_public(ek)
-    s = _first_secrets(bundle.identity_key, spk.fields, opk.fields if opk else None, ek_public, ct, dhs, ss)
-    c_id = SEAL(s.k_id, bytes(12), s.th1, identity_payload(identity.key, created_at, certificate))
+    payload = identity_payload(identity.key, created_at, certificate)
+    e, m = hedged(identity, bundle, payload, rng.draw(64))
+    ct, ss = kem_encaps((opk or spk).kem, m)
+    dhs = [DH(e, bundle.identity_key[32:]), DH(e, spk.x)] + ([DH(e, opk.x)] if opk else [])
+    e_public = x_public(e)
+    s = _first_secrets(bundle.identity_key, spk.fields, opk.fields if opk else None, e_public, ct, dhs, ss)
+    if before:
+        payload = payload[:72] + continuity(before, s.th1) + payload[88:]
+    c_id = SEAL(s.k_id, bytes(12), s.th1, payload)
     s.finish(c_id, DH(identity.x_private, spk.x), identity.fingerprint, fingerprint(bundle.identity_key))
-    return s, ek_public + spk.id + (opk.id if opk else bytes(4)) + ct + c_id
+    return s, e_public + spk.id + (opk.id if opk else bytes(4)) + ct + c_id
 
 
 @dataclass
@@ -187,28 +237,32 @@ class Introduced:
     secrets: Secrets
     identity_key: bytes
     created_at: int
-    certificate: bytes | None
+    certificate: bytes | None  # as it came
+    continuity: bytes
+
+    def continues(self, hs):
+        return equal(self.continuity, continuity(hs, self.secrets.th1))
 
 
 def respond(identity, spk, opk, prefix, now):
     """B's part, up to the session's secrets; spk and opk as named by the prefix."""
     r = Reader(prefix)
-    ek_public, _, _, ct, c_id = r.take(32), r.take(4), r.take(4), r.take(CT), r.take(346)
+    e_public, _, _, ct, c_id = r.take(32), r.take(4), r.take(4), r.take(CT), r.take(362)
     r.end()
     ss = kem_decaps((opk or spk).kem_dk, ct)
-    dhs = [DH(identity.x_private, ek_public), DH(spk.x_private, ek_public)]
+    dhs = [DH(identity.x_private, e_public), DH(spk.x_private, e_public)]
     if opk:
-        dhs.append(DH(opk.x_private, ek_public))
-    s = _first_secrets(identity.key, spk.fields, opk.fields if opk else None, ek_public, ct, dhs, ss)
+        dhs.append(DH(opk.x_private, e_public))
+    s = _first_secrets(identity.key, spk.fields, opk.fields if opk else None, e_public, ct, dhs, ss)
     r = Reader(OPEN(s.k_id, bytes(12), s.th1, c_id))
-    identity_key, created_at, flag, certificate = r.take(64), r.uint(8), r.uint(1), r.take(257)
+    identity_key, created_at, shown, flag, certificate = r.take(64), r.uint(8), r.take(16), r.uint(1), r.take(257)
     need(flag <= 1, "flag")
     need(flag or not any(certificate), "certificate")
     need(created_at < 2**62 and created_at <= now + 2**32, "created at")
     need(identity_key != identity.key, "own identity")
     fp_a = fingerprint(identity_key)
     s.finish(c_id, DH(spk.x_private, identity_key[32:]), fp_a, identity.fingerprint)
-    return Introduced(s, identity_key, created_at, certificate if flag else None)
+    return Introduced(s, identity_key, created_at, certificate if flag else None, shown)
 
 
 def introduction_id(prefix):
@@ -236,13 +290,22 @@ def chain_step(ck):
     return out[:32], out[32:]
 
 
+def body_nonce(mk, r, context, t, header, size, payload):
+    """header without its nonce; payload up to its zeros, or to a signature; from 12 random bytes."""
+    return HMAC16(mk, L("NONCE") + r + context + t + header + u32(size) + payload)[:12]
+
+
 def seal_message(kind, p, header_context, body_context, hs, n, mk, header, payload):
     """header as 56 bytes, the last 12 of which are the nonce. Gives the sealed message."""
     t = tag(tag_key(hs, header_context), n)
     body = SEAL(mk, header[44:], body_context + t + header, bytes(32) + payload)
-    hb = H("BODY", body)
+    hb = body_hash(body)
     ad = b"\x01" + bytes([kind]) + p + header_context + t + hb
     return t + SEAL(header_key(hs, header_context), hb[:12], ad, header) + body
+
+
+def body_hash(body):
+    return H("BODY", body)
 
 
 def open_header(kind, p, context, hs, sealed):
@@ -270,26 +333,31 @@ class Envelope:
         return self.sealed[:16]
 
     @property
+    def hb(self):
+        return body_hash(self.sealed[88:])
+
+    @property
     def p(self):
         return H("PREFIX", self.prefix) if self.prefix else NO_PREFIX
 
 
 def read_envelope(data):
-    need(len(data) >= 2 and data[0] == 1 and data[1] in (1, 2), "not an envelope")
+    need(len(data) >= 2 and data[0] == 1 and data[1] in (1, 2), "Malformed")
     at = 2 + (PREFIX if data[1] == 1 else 0)
     size = len(data) - at + 2
-    need(640 <= size <= 2**20 and padme(size) == size, "not an envelope")
+    need(640 <= size <= 2**20 and padme(size) == size, "Malformed")
+    need(data[1] == 2 or data[34:38] != bytes(4), "Malformed")
     return Envelope(data[1], data[2:at], data[at:])
 
 
 def bucket(content_length, smallest=640):
-    need(content_length <= 2**20 - 283, "too long")
+    need(content_length <= 2**20 - 283, "TooLong")
     return max(smallest, padme(144 + 139 + content_length))
 
 
 # 7. Payload
 
-APPLICATION, RECEIPT, CHAIN, ROSTER, CONTROL, ATTACHMENT = range(1, 7)
+APPLICATION, RECEIPT, CHAIN, ROSTER, CONTROL, ATTACHMENT, LONG = range(1, 8)
 
 
 @dataclass
@@ -310,17 +378,19 @@ class Fragment:
 
 def write_payload(kind, content, fragments, length):
     out = bytes([kind]) + u32(len(content)) + content + bytes([len(fragments)]) + b"".join(f.write() for f in fragments)
-    return out + bytes(length - len(out))
+    return out + bytes(max(0, length - len(out)))
 
 
 def read_payload(data):
     """Gives (kind, content, fragments, reports)."""
     r = Reader(data)
     kind = r.uint(1)
-    need(1 <= kind <= 6, "payload")
+    need(1 <= kind <= 7, "payload")
     content = r.take(r.uint(4))
     fragments, reports = [], []
     count = r.uint(1)
+    if count > 4:
+        return kind, content, [], ["too many"]
     for _ in range(count):
         if r.left() < 11:
             r.take(r.left())
@@ -337,19 +407,62 @@ def read_payload(data):
             reports.append("not well formed")
         else:
             fragments.append(f)
-    if count > 4:
-        fragments, reports = [], ["too many"]
     need(not any(r.take(r.left())), "zeros")
     return kind, content, fragments, reports
+
+
+ENDED, HEARD = b"\x07", b"\x08"
 
 
 def outranked(created_at, th2):
     return b"\x01" + u64(created_at) + th2
 
 
+def read_control(content):
+    """Gives a tuple that begins with its kind."""
+    r = Reader(content)
+    kind = r.uint(1)
+    if kind == 1:
+        out = r.uint(8), r.take(32)
+        need(out[0] < 2**62, "control")
+    elif kind == 2:
+        group, epoch, count = r.take(32), r.uint(8), r.uint(1)
+        need(1 <= count <= 9, "control")
+        out = group, epoch, [r.take(32) for _ in range(count)]
+    elif kind in (3, 6):
+        out = (r.take(32),)
+    elif kind == 4:
+        out = r.take(32), r.uint(8), r.take(32)
+    elif kind == 5:
+        out = (r.take(257),)
+    else:
+        need(kind in (7, 8), "control")
+        out = ()
+    r.end()
+    return kind, *out
+
+
 def read_receipt(content):
     need(len(content) % 16 == 0 and 16 <= len(content) <= 16 * 256, "receipt")
     return [content[i : i + 16] for i in range(0, len(content), 16)]
+
+
+def read_attachment(data):
+    need(len(data) == 72 and int.from_bytes(data[32:40], "big") <= 2**40, "attachment")
+    return data
+
+
+def read_content(kind, content):
+    """What a payload's content says; that of groups is read with the group."""
+    if kind == RECEIPT:
+        return read_receipt(content)
+    if kind == CONTROL:
+        return read_control(content)
+    if kind == ATTACHMENT:
+        return read_attachment(content[:72]), content[72:]
+    if kind == LONG:
+        return read_attachment(content)
+    return content
 
 
 # 6.1 KEM ratchet
@@ -424,8 +537,8 @@ class Kem:
         """At a receiving root step."""
         if epoch == self.peer_mixed:
             return b""
-        need(epoch == self.peer_mixed + 1, "peer's error")
-        need(self.peer_secret, "diverged")
+        need(epoch == self.peer_mixed + 1, "Violation")
+        need(self.peer_secret, "Diverged")
         pq = self.peer_secret
         self.peer_mixed += 1
         self._forget_peer_offer()
@@ -534,7 +647,7 @@ class Kem:
 
 # 6. Ratchet
 
-AHEAD, NEXT_AHEAD, SPENT, KEPT, JUMP, FIRST_JUMP = 16, 8, 64, 2000, 65536, 2000
+AHEAD, NEXT_AHEAD, SPENT, KEPT, JUMP, FIRST_JUMP = 16, 8, 64, 2000, 8192, 2000
 
 
 @dataclass
@@ -575,7 +688,7 @@ def root_step(context, rk, dh, pq):
 class Session:
     def __init__(self, secrets, created_at, peer):
         self.context, self.th2, self.created_at, self.peer = secrets.context, secrets.th2, created_at, peer
-        self.rk = secrets.rk0
+        self.rk, self.exporter = secrets.rk0, secrets.exporter
         self.prefix = b""
         self.peer_key = b""
         self.own_key = b""
@@ -590,7 +703,8 @@ class Session:
         self.kem = Kem()
         self.lost = 0
         self.smallest = 640  # smallest bucket
-        self.faded_since = None
+        self.fading_since = None
+        self.order = 0  # in which they began to fade, in one second
         self.owes_outranked = False
         self.answered = False  # the peer is known to hold it
 
@@ -613,6 +727,25 @@ class Session:
     @property
     def id(self):
         return H("SID", self.context)[:16]
+
+    def export(self, context):
+        return EXPAND(self.exporter, L("EXP") + self.context + context, 32)
+
+    @property
+    def sending_hs(self):
+        return self.sending.hs if self.sending else self.next_sending
+
+    def is_continued_by(self, found):
+        secrets = [self.next_receiving] + ([self.receiving.hs] if self.receiving else []) + ([self.previous[0]] if self.previous else [])
+        return any(found.continues(hs) for hs in secrets)
+
+    @property
+    def unanswered(self):
+        return self.sending.n if self.sending else 0
+
+    @property
+    def owes_answer(self):
+        return bool(self.receiving) and self.receiving.n // 32 > self.unanswered
 
     @property
     def rank(self):
@@ -644,13 +777,16 @@ class Session:
             self.sending = Chain(ck, self.next_sending)
             self.next_sending = hs
         chain = self.sending
-        need(chain.n < 2**31, "chain is full")
+        need(chain.n < 2**31 and (not self.prefix or chain.n <= FIRST_JUMP), "ChainExhausted")
         fragments = self.kem.send(size - 144 - len(content), rng)
-        nonce = rng.draw(12)
+        r = rng.draw(12)
         n = chain.n
         header = x_public(self.own_key) + u32(self.pn) + u32(n) + u32(self.kem.mixed)
         self.last_key = mk = chain.next_key()
-        payload = write_payload(kind, content, fragments, size - 138)
+        payload = write_payload(kind, content, fragments, 0)
+        t = tag(tag_key(chain.hs, self.context), n)
+        nonce = body_nonce(mk, r, self.context, t, header, size, payload)
+        payload += bytes(size - 138 - len(payload))
         if spoil:
             header, payload = spoil(header, payload)
         header += nonce
@@ -682,20 +818,20 @@ class Session:
             if s.tag == t:
                 return "skipped", s
         if self.receiving:
-            tk = tag_key(self.receiving.hs, self.context)
-            n = self.receiving.n
+            hs, n = self.receiving.hs, self.receiving.n
+            tk = tag_key(hs, self.context)
             for i in range(n, n + AHEAD):
                 if tag(tk, i) == t:
                     return "current", i
             for i in range(max(0, n - SPENT), n):
                 if tag(tk, i) == t:
-                    return "spent", i
+                    return "spent", (hs, i)
         if self.previous:
             hs, n = self.previous
             tk = tag_key(hs, self.context)
             for i in range(max(0, n - SPENT), n):
                 if tag(tk, i) == t:
-                    return "spent", i
+                    return "spent", (hs, i)
         tk = tag_key(self.next_receiving, self.context)
         for i in range(NEXT_AHEAD):
             if tag(tk, i) == t:
@@ -713,9 +849,17 @@ class Session:
                     pass
         return None
 
+    def is_authentic(self, envelope, where):
+        """Whether the header of an envelope opens whose tag was consumed."""
+        hs, n = where[1]
+        try:
+            return open_header(envelope.kind, envelope.p, self.context, hs, envelope.sealed)[36:40] == u32(n)
+        except Refused:
+            return False
+
     def open(self, envelope, where, first=False):
-        """On success the session is changed and (kind, content, reports) given; else nothing changes."""
-        need(where[0] != "spent", "duplicate")
+        """On success the session is changed and (kind, what its content says, reports) given; else nothing changes."""
+        need(where[0] != "spent", "Duplicate")
         s = self.copy()
         out = s._open(envelope, where, first)
         self.replace_by(s)
@@ -734,50 +878,66 @@ class Session:
         hs = {
             "skipped": lambda: key.hs, "current": lambda: self.receiving.hs, "next": lambda: self.next_receiving,
         }[place]()
-        header = open_header(envelope.kind, envelope.p, self.context, hs, sealed)
-        r = Reader(header)
-        ratchet_key, pn, n, epoch = r.take(32), r.uint(4), r.uint(4), r.uint(4)
-        need(n < 2**31 and pn <= 2**31, "header")
-        need(equal(tag(tag_key(hs, self.context), n), sealed[:16]), "tag")
+        with refusal("Rejected"):
+            header = open_header(envelope.kind, envelope.p, self.context, hs, sealed)
+            r = Reader(header)
+            ratchet_key, pn, n, epoch = r.take(32), r.uint(4), r.uint(4), r.uint(4)
+            need(equal(tag(tag_key(hs, self.context), n), sealed[:16]), "tag")
+            need(place != "skipped" or key.n == n, "tag")
+            if first:
+                need(epoch == 0 and pn == 0, "introduction")
+        if first:
+            need(n <= FIRST_JUMP, "TooFarAhead")
         if place == "skipped":
-            need(key.n == n, "tag")
             mk = key.mk
             self.skipped = [s for s in self.skipped if s is not key]
         elif place == "current":
             chain = self.receiving
-            need(n >= chain.n, "duplicate")
-            need(ratchet_key == chain.peer_key, "diverged")
-            need(epoch == self.kem.peer_mixed, "peer's error")
-            need(n - chain.n <= JUMP, "too far ahead")
+            need(n >= chain.n, "Duplicate")
+            need(ratchet_key == chain.peer_key, "Diverged")
+            need(epoch == self.kem.peer_mixed, "Violation")
+            need(n < 2**31, "Violation")
+            need(n - chain.n <= JUMP, "TooFarAhead")
             self._keep(hs, chain.keys_until(n))
             mk = chain.next_key()
         else:
-            need(self.own_key, "diverged")
-            if envelope.prefix:
-                need(epoch == 0 and (pn == 0 or not first), "introduction")
-                need(n <= FIRST_JUMP or not first, "introduction")
+            need(self.own_key, "Diverged")
             old = self.receiving
+            need(old or pn == 0, "Violation")
+            need(pn <= 2**31, "Violation")
             rest = max(0, pn - old.n) if old else 0
-            need(rest + n <= JUMP, "too far ahead")
+            need(rest + n <= JUMP, "TooFarAhead")
             if old:
                 self._keep(old.hs, old.keys_until(pn))
                 if self.previous:
                     self.older = [h for h in self.older + [self.previous[0]] if any(x.hs == h for x in self.skipped)]
                 self.previous = (old.hs, old.n)
+            with refusal("Violation"):
+                dh = DH(self.own_key, ratchet_key)
             pq = self.kem.mix_peer(epoch)
-            self.rk, ck, self.next_receiving = root_step(self.context, self.rk, DH(self.own_key, ratchet_key), pq)
+            self.rk, ck, self.next_receiving = root_step(self.context, self.rk, dh, pq)
             self.receiving = Chain(ck, hs, 0, ratchet_key)
             self.peer_key = ratchet_key
             self.own_key = b""
             self.pn, self.sending = (self.sending.n if self.sending else 0), None
             self._keep(hs, self.receiving.keys_until(n))
             mk = self.receiving.next_key()
-        try:
-            payload = open_body(self.context, mk, header, sealed)
-        except Refused as e:
-            raise Refused("diverged" if e.args[0] == "authentication" else e.args[0]) from None
-        kind, content, fragments, reports = read_payload(payload)
+        with refusal("Diverged"):
+            plain = OPEN(mk, header[44:], self.context + sealed[:16] + header, sealed[88:])
+        with refusal("Violation"):
+            need(equal(plain[:32], bytes(32)), "commitment")
+            kind, content, fragments, reports = read_payload(plain[32:])
+            said = read_content(kind, content)
         reports = reports + self.kem.receive(fragments, place != "skipped")
         self.prefix = b""
         self.answered = True
-        return kind, content, reports
+        return kind, said, reports
+
+
+@contextmanager
+def refusal(name):
+    """Whatever is refused within has this name."""
+    try:
+        yield
+    except Refused:
+        raise Refused(name) from None
