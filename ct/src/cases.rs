@@ -4,14 +4,14 @@ use crate::rng::SecretRng;
 use crate::valgrind::{is_running, public, secret, secret_bytes};
 use crate::world::{NOW, World, content, done};
 use core::hint::black_box;
-use sceau::attachment::{self, Attachment};
+use sceau::attachment::{self, Attachment, AttachmentOpener, CHUNK_LEN};
 use sceau::certificate::{Address, CertificatePolicy, IssuerKeyPair, RootKeyPair};
 use sceau::error::{OpenError, VaultError, VerificationError};
 use sceau::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
 use sceau::session::Session;
 use sceau::vault::Vault;
 use sceau::verification::{QrCode, SafetyNumber, SasInitiator, SasResponder};
-use sceau::{Device, IdentityKeyPair, Image, Record, RecordKey, Search};
+use sceau::{Device, IdentityKeyPair, Image, Notice, Record, RecordKey, Search};
 
 pub type Case = (&'static str, fn());
 
@@ -26,7 +26,10 @@ pub const CASES: &[Case] = &[
     ("forged", forged),
     ("turns", turns),
     ("skipped", skipped),
+    ("tag", tag),
+    ("commitment", commitment),
     ("group", group),
+    ("continuity", continuity),
     ("certificate", certificate),
     ("attachment", attachment),
     ("vault", vault),
@@ -106,7 +109,7 @@ fn seal() {
         NOW,
         &mut world.rng,
     ));
-    world.sent(receipt);
+    world.sent(receipt.envelope);
 }
 
 fn open() {
@@ -164,8 +167,10 @@ fn skipped() {
     let mut world = world.hide();
     world.open(1, &late.pop().expect("five")).expect("good");
     let last = far.pop().expect("twenty");
+    world.search_nowhere(0);
     assert_eq!(world.open(0, &last).expect_err("too far ahead"), OpenError::Unknown);
-    done(shown(world.devices[0].search(&last, Search::UpTo(3), NOW)));
+    let peers = [world.names[1]];
+    done(shown(world.devices[0].search(&last, Search::Peers(&peers), NOW)));
     world.settle();
     world.tell(0, 1);
     world.tell(1, 0);
@@ -175,6 +180,67 @@ fn skipped() {
     for envelope in &far {
         world.open(0, envelope).expect("its key was kept");
     }
+}
+
+/// Tags that no window holds: each is computed, and compared with the envelope's. In both chains of a session, in that of an
+/// introduction, and in a member's.
+fn tag() {
+    let mut world = World::strangers();
+    let mut introductions: Vec<_> = (0..12_u8).map(|i| world.seal(0, 1, &[i; 9])).collect();
+    let mut world = world.hide();
+    let last = introductions.pop().expect("twelve");
+    assert_eq!(content(world.open(1, &last).expect("an introduction")), [11; 9]);
+    let far: Vec<_> = (0..20_u8).map(|i| world.seal(1, 0, &[i; 9])).collect();
+    let peers = [world.names[1]];
+    for envelope in &far[18..] {
+        // The first one begins a chain, which the second one finds.
+        done(shown(world.devices[0].search(envelope, Search::Peers(&peers), NOW)));
+        world.settle();
+    }
+    let far: Vec<_> = (0..100_u8).map(|i| world.seal(1, 0, &[i; 9])).collect();
+    done(shown(world.devices[0].search(far.last().expect("a hundred"), Search::Peers(&peers), NOW)));
+    world.settle();
+}
+
+/// The zeros in front of what is opened, wherever there are some: in a session's message and an introduction, a member's
+/// message, an attachment, an image in a vault.
+fn commitment() {
+    let mut world = World::new(3);
+    world.introduce(0, 1);
+    for (from, to) in [(0, 1), (1, 0)] {
+        world.tell(from, to);
+    }
+    world.introduce(2, 1);
+    let introduction = world.seal(2, 1, b"the first");
+    let mut world = world.hide();
+    assert_eq!(content(world.open(1, &introduction).expect("good")), b"the first");
+    world.tell(0, 1);
+    let group = world.create_group();
+    let names = world.names[1..2].to_vec();
+    world.add(group, &names);
+    world.announce(group, 0);
+    let envelope = world.seal_group(group, 0, b"to all");
+    assert_eq!(content(world.open(1, &envelope).expect("good")), b"to all");
+    attachment();
+    vault();
+}
+
+/// An introduction of one who is known shows so, and it is compared. Then one that stands beside another.
+fn continuity() {
+    let mut world = World::confirmed().hide();
+    let (peer, bundle) = (world.names[1], world.directories[1].take_bundle());
+    done(shown(world.devices[0].renew(peer, &bundle, NOW, &mut world.rng)));
+    world.settle();
+    let envelope = world.seal(0, 1, b"anew");
+    let mut opened = world.open(1, &envelope).expect("an introduction");
+    opened.notices.iter_mut().for_each(public);
+    assert!(opened.notices.contains(&Notice::Renewed(world.names[0])), "{:?}", opened.notices);
+    world.tell(1, 0);
+    world.tell(0, 1);
+    // The last word to someone whose sessions are wiped, and its next introduction.
+    let farewell = done(shown(world.devices[0].drop_sessions(peer, &mut world.rng)));
+    let farewell = world.sent(farewell.expect("the peer holds a session").envelope);
+    world.open(1, &farewell).expect("good");
 }
 
 fn group() {
@@ -212,7 +278,12 @@ fn certificate() {
     let address = Address::new(b"alice@example.org").expect("short");
     // What the key holds of its public half is public too.
     crate::heap::Shapes::new().settle();
-    let certificate = shown(issuer.issue(&certified, identity.public(), address, NOW.plus(900)));
+    let challenge = shown(issuer.challenge(address, NOW, &mut rng));
+    let request = shown(identity.request_certificate(&challenge, issuer_key, &address)).expect("what was asked for");
+    let verified = challenge.verify(&request, NOW).expect("signed");
+    let login = shown(identity.sign_login(b"relay.example.org", &[7; 32]));
+    identity.fingerprint().verify_login(&login, b"relay.example.org", &[7; 32]).expect("signed");
+    let certificate = shown(issuer.issue(&certified, verified, NOW.plus(900)));
     let certificate = certificate.expect("the issuer's own");
     let mut policy = CertificatePolicy::default();
     policy.roots.push(root_key);
@@ -235,6 +306,14 @@ fn attachment() {
     let key = shown(Attachment::from_state(&image)).expect("an image");
     let opened = shown(attachment::open(&key, &sealed)).expect("good");
     black_box(opened);
+    // Stopped behind the first chunk: only the key in the image is secret.
+    let mut opener = AttachmentOpener::new(&key);
+    black_box(shown(opener.open(&sealed[..CHUNK_LEN])).expect("good"));
+    let mut image = stored(&opener.to_state().expect("not at its end"));
+    public(&mut image[33..]);
+    let mut opener = shown(AttachmentOpener::from_state(&image)).expect("an image");
+    black_box(shown(opener.open(&sealed[CHUNK_LEN..])).expect("good"));
+    shown(opener.finish()).expect("the end");
     sealed[100] ^= 1;
     attachment::open(&key, &sealed).expect_err("damaged");
 }
@@ -303,14 +382,14 @@ fn restore_device() {
         // The records' bytes are as secret as the fields that they come from.
         let changes = device.records();
         let mut records: Vec<(RecordKey, Vec<u8>)> = Vec::new();
-        for record in changes.iter() {
+        for record in changes.after(None).expect("all of it") {
             let Record::Put(mut key, bytes) = record else { panic!("nothing is deleted") };
             public(&mut key);
             records.push((key, bytes.to_vec()));
         }
         let secrets: usize = records.iter().map(|(_, bytes)| secret_bytes(bytes)).sum();
         assert!(secrets > 1_000, "{secrets} bytes are secret");
-        *device = shown(Device::restore(records)).expect("whole");
+        *device = shown(Device::restore(records, sceau::Policy::default())).expect("whole");
     }
     world.settle();
     world.tell(1, 0);
@@ -322,10 +401,11 @@ fn restore_session() {
     let mut plain = SecretRng::new(5);
     let [alice, bob] = [(); 2].map(|()| IdentityKeyPair::generate(&mut plain));
     let (mut prekeys, lifetimes) = (PreKeyStore::new(), PreKeyLifetimes::default());
-    let upload = prekeys.publish(&bob, 1, Rotation::IfDue, &lifetimes, NOW, &mut plain).expect("room").take_bundle();
-    let bundle = VerifiedPreKeyBundle::verify(upload, NOW).expect("good");
+    let upload = prekeys.publish(&bob, 1, Rotation::IfDue, &lifetimes, NOW, &mut plain).expect("room");
+    let bundle = upload.into_entry().expect("signed").take_bundle();
+    let bundle = VerifiedPreKeyBundle::verify(bundle, NOW).expect("good");
     let padding = sceau::Padding::default();
-    let mut ours = Session::initiate(&alice, None, &bundle, NOW.0, &mut plain).expect("good");
+    let mut ours = Session::initiate(&alice, None, &bundle, NOW.as_secs(), &mut plain).expect("good");
     let first = ours.seal(b"first", padding, &mut plain).expect("short");
     world.settle();
     let mut ours = shown(Session::from_state(&stored(&ours.to_state()), alice.fingerprint())).expect("whole");
@@ -337,9 +417,10 @@ fn restore_session() {
     world.settle();
     let mut theirs = shown(Session::from_state(&stored(&theirs.to_state()), bob.fingerprint())).expect("whole");
     world.settle();
+    assert_eq!(secret_bytes(theirs.export(b"call").expose()), 32, "an exported key comes from secrets");
     let reply = published(shown(theirs.seal(b"reply", padding, &mut world.rng)).expect("short"));
     world.settle();
-    shown(ours.open(&sceau::Envelope::parse(&reply).expect("an envelope"))).expect("good");
+    shown(ours.open(&sceau::Envelope::parse(&reply).expect("an envelope"), NOW)).expect("good");
     let _ = PreKeyStore::from_state(&stored(&prekeys.to_state())).expect("whole");
 }
 
@@ -369,7 +450,7 @@ fn look_up(table: &[u8; 256], index: u8) -> u8 {
 /// Marks reach what a device has stored.
 fn leaky_stored() {
     let world = World::confirmed().hide();
-    for record in world.devices[0].records().iter() {
+    for record in world.devices[0].records().after(None).expect("all of it") {
         let Record::Put(_, bytes) = record else { continue };
         // Begun anew at each byte: the first ones are public.
         for start in 0..bytes.len() {

@@ -8,15 +8,18 @@ use core::fmt::Debug;
 use sceau::device::{Delivery, GroupChange};
 use sceau::error::OpenError;
 use sceau::group::{GroupPolicy, Role};
-use sceau::{Device, Event, Fingerprint, GroupId, Notice, Opened, Pending, PreKeyUpload, UnixTime};
+use sceau::{Device, DirectoryEntry, Event, Fingerprint, GroupId, Notice, Opened, Pending, UnixTime};
 
-pub const NOW: UnixTime = UnixTime(1_800_000_000);
+pub const NOW: UnixTime = match UnixTime::from_secs(1_800_000_000) {
+    Ok(now) => now,
+    Err(_) => panic!("no clock shows it"),
+};
 
 /// Devices and their directories. Between two calls, keys that devices hold are secret and all else is public.
 pub struct World {
     pub devices: Vec<Device>,
     pub names: Vec<Fingerprint>,
-    pub directories: Vec<PreKeyUpload>,
+    pub directories: Vec<DirectoryEntry>,
     pub rng: SecretRng,
     shapes: Shapes,
 }
@@ -27,7 +30,9 @@ impl World {
         let mut rng = SecretRng::new(1);
         let mut devices: Vec<_> = (0..count).map(|_| Device::generate(&mut rng)).collect();
         let names = devices.iter().map(Device::fingerprint).collect();
-        let directories = devices.iter_mut().map(|device| done(device.publish_prekeys(4, NOW, &mut rng))).collect();
+        let publish =
+            |device: &mut Device| done(device.publish_prekeys(4, NOW, &mut rng)).into_entry().expect("signed");
+        let directories = devices.iter_mut().map(publish).collect();
         Self { devices, names, directories, rng, shapes: Shapes::new() }
     }
 
@@ -69,7 +74,7 @@ impl World {
     pub fn seal(&mut self, from: usize, to: usize, text: &[u8]) -> Vec<u8> {
         let content = hidden(text);
         let envelope = done(self.devices[from].seal(self.names[to], &content, NOW, &mut self.rng));
-        self.sent(envelope)
+        self.sent(envelope.envelope)
     }
 
     /// An envelope leaves, and its operation has ended.
@@ -95,6 +100,14 @@ impl World {
         Ok(opened)
     }
 
+    /// A device looks no further than for the tags that it expects.
+    pub fn search_nowhere(&mut self, device: usize) {
+        let device = &mut self.devices[device];
+        let mut policy = device.policy().clone();
+        policy.search = 0;
+        device.set_policy(policy);
+    }
+
     /// Seals a message and has it read.
     pub fn tell(&mut self, from: usize, to: usize) {
         let text = b"something that nobody else may know";
@@ -112,7 +125,12 @@ impl World {
     }
 
     pub fn add_all(&mut self, group: GroupId) {
-        let adds: Vec<_> = self.names.iter().skip(1).map(|name| GroupChange::Add(*name, Role::Member)).collect();
+        let names = self.names[1..].to_vec();
+        self.add(group, &names);
+    }
+
+    pub fn add(&mut self, group: GroupId, names: &[Fingerprint]) {
+        let adds: Vec<_> = names.iter().map(|name| GroupChange::Add(*name, Role::Member)).collect();
         let committed = done(self.devices[0].commit_group(group, &adds, NOW, &mut self.rng));
         assert!(committed.unreachable.is_empty());
         self.deliver(group, committed.deliveries, 0);

@@ -2,20 +2,26 @@
 
 use crate::heap::{on_clean_stack, operation, register, scrub};
 use crate::rng::LoggedRng;
-use crate::world::{NOW, World, keep, puts, text};
+use crate::secrets;
+use crate::world::{NOW, Read, World, keep, puts, text};
 use core::convert::Infallible;
 use core::hint::black_box;
+use hmac::{Hmac, KeyInit, Mac};
+use rand_core::Rng;
 use sceau::attachment::{AttachmentOpener, AttachmentSealer, CHUNK_LEN};
 use sceau::certificate::{Address, IssuerKeyPair, RootKeyPair};
 use sceau::device::GroupChange;
-use sceau::error::{OpenError, VaultError};
+use sceau::error::{OpenError, Stale, VaultError};
 use sceau::group::{GroupPolicy, Role};
 use sceau::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
 use sceau::session::{Content, Session};
-use sceau::store::SealedStore;
+use sceau::store::{SealedChanges, SealedStore};
 use sceau::vault::Vault;
 use sceau::verification::{SasInitiator, SasResponder};
-use sceau::{Attachment, Device, Envelope, Fingerprint, IdentityKeyPair, Padding, Search, attachment};
+use sceau::{Attachment, Device, Envelope, Fingerprint, IdentityKeyPair, Image, Padding, Search, attachment};
+use serde::Deserialize;
+use serde::de::value::{BytesDeserializer, Error, SeqDeserializer};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// Runs all of it. The result is how many root steps were computed here too.
@@ -25,6 +31,7 @@ pub fn all() -> usize {
     verification();
     attachments();
     vault();
+    serde();
     sealed_store();
     session();
     prekeys() + turns() + skipped_and_forged() + manage() + fan_out() + group() + early() + longs()
@@ -50,14 +57,16 @@ fn prekeys() -> usize {
     let mut world = World::new(2, 2);
     world.act("rotate prekeys", 1, |device, rng| device.rotate_prekeys(3, Rotation::Always, NOW, rng)).expect("room");
     world.introduce(0, 1);
-    // Uses one up.
+    // Uses one up; answered, so that they are no strangers later.
     world.tell(0, 1);
+    world.tell(1, 0);
     let later = NOW.plus(200 * 86_400);
     let expired = world.act::<_, Infallible>("maintain", 1, |device, _| Ok(device.maintain(later)));
     expired.expect("nothing can fail");
     let revoke = world.act("revoke prekeys", 1, |device, rng| device.rotate_prekeys(3, Rotation::Revoke, NOW, rng));
-    world.directories[1] = revoke.expect("room");
-    world.introduce(0, 1);
+    world.directories[1] = revoke.expect("room").into_entry().expect("signed");
+    let (peer, bundle) = (world.names[1], world.directories[1].take_bundle());
+    world.act("renew", 0, |device, rng| device.renew(peer, &bundle, NOW, rng)).expect("good");
     world.tell(0, 1);
     end(world)
 }
@@ -103,8 +112,12 @@ fn skipped_and_forged() -> usize {
     let late: Vec<_> = texts[..5].iter().map(|text| world.seal(0, 1, text)).collect();
     let far: Vec<_> = texts[5..].iter().map(|text| world.seal(1, 0, text)).collect();
     world.open(1, &late[4]).expect("good");
+    let mut policy = world.devices[0].policy().clone();
+    policy.search = 0;
+    world.devices[0].set_policy(policy);
     assert!(matches!(world.open(0, &far[19]), Err(OpenError::Unknown)));
-    world.search(0, &far[19], Search::UpTo(3)).expect("it is there");
+    let peers = [world.names[1]];
+    world.search(0, &far[19], Search::Peers(&peers)).expect("it is there");
     world.tell(0, 1);
     world.tell(1, 0);
     for place in [18, 73, 74, 89, 90, 639] {
@@ -122,6 +135,13 @@ fn skipped_and_forged() -> usize {
         assert_eq!(&world.open(0, envelope).expect("its key was kept").content, text);
     }
     // An introduction that is damaged, and one of which nothing is right but its form.
+    // Keys that nobody asks for any more.
+    let lost: Vec<_> = (0..3).map(|_| world.seal(0, 1, text(100))).collect();
+    world.preview(1, &lost[2]).expect("good");
+    let later = NOW.plus(world.devices[1].policy().skipped + 1);
+    let forgotten = world.act::<_, Infallible>("forget skipped keys", 1, |device, _| Ok(device.maintain(later)));
+    assert!(forgotten.expect("nothing can fail") >= 2);
+    assert!(world.open(1, &lost[0]).is_err());
     let mut other = World::new(2, 5);
     other.introduce(0, 1);
     let introduction = other.seal(0, 1, text(100));
@@ -130,7 +150,7 @@ fn skipped_and_forged() -> usize {
         damaged[place] ^= 1;
         assert!(other.open(1, &damaged).is_err());
     }
-    other.open(1, &introduction).expect("good");
+    other.preview(1, &introduction).expect("good");
     end(world) + end(other)
 }
 
@@ -139,7 +159,7 @@ fn manage() -> usize {
     let peer = world.names[1];
     let tag = Envelope::parse(&world.seal(1, 0, text(50))).expect("an envelope").tag();
     let receipt = world.act("seal a receipt", 0, |device, rng| device.seal_receipt(peer, &[tag], NOW, rng));
-    world.open(1, &receipt.expect("confirmed")).expect("good");
+    world.open(1, &receipt.expect("confirmed").envelope).expect("good");
     world.act("verify a peer", 0, |device, _| device.set_verified(peer, true)).expect("a peer");
     let bundle = world.directories[1].take_bundle();
     world.act("renew", 0, |device, rng| device.renew(peer, &bundle, NOW, rng)).expect("good");
@@ -147,14 +167,16 @@ fn manage() -> usize {
     world.tell(1, 0);
     let later = NOW.plus(15 * 86_400);
     world.act::<_, Infallible>("let sessions fade", 0, |device, _| Ok(device.maintain(later))).expect("none");
-    world.act("drop sessions", 0, |device, _| device.drop_sessions(peer)).expect("a peer");
+    let farewell = world.act("drop sessions", 0, |device, rng| device.drop_sessions(peer, rng)).expect("a peer");
+    world.open(1, &farewell.expect("the peer holds a session").envelope).expect("good");
     let bundle = world.directories[1].take_bundle();
     world.act("renew", 0, |device, rng| device.renew(peer, &bundle, NOW, rng)).expect("good");
     world.tell(0, 1);
     world.act("block a peer", 0, |device, _| device.block(peer)).expect("a peer");
     world.act("unblock a peer", 0, |device, _| device.unblock(peer)).expect("a peer");
     let other = world.names[2];
-    world.act("delete a peer", 0, |device, _| device.delete_peer(other)).expect("a peer");
+    let farewell = world.act("delete a peer", 0, |device, rng| device.delete_peer(other, rng)).expect("a peer");
+    world.open(2, &farewell.expect("the peer holds a session").envelope).expect("good");
     end(world)
 }
 
@@ -252,7 +274,7 @@ fn early() -> usize {
     world.deliver(group, deliveries);
     let member = world.names[0];
     let asked = world.act("ask for commits", 1, |device, rng| device.ask_for_commits(group, member, NOW, rng));
-    world.open(0, &asked.expect("a member")).expect("good");
+    world.open(0, &asked.expect("a member").envelope).expect("good");
     let last = world.seal_group(group, 0, text(100));
     for to in 1..3 {
         world.open(to, &last).expect("good");
@@ -271,7 +293,7 @@ fn longs() -> usize {
     let (key, ciphertext) = attachment::seal(text(2_000), world.rng()).expect("short");
     let (peer, note) = (world.names[1], text(70));
     let sealed = world.act("seal an attachment", 0, |device, rng| device.seal_attachment(peer, &key, note, NOW, rng));
-    let read = world.open(1, &sealed.expect("short")).expect("good");
+    let read = world.open(1, &sealed.expect("short").envelope).expect("good");
     assert_eq!(read.content, note);
     keep(attachment::open(&read.attachment.expect("one"), &ciphertext).expect("good"));
     end(world)
@@ -282,11 +304,18 @@ fn certificate() {
     let root = clean("generate a root", || RootKeyPair::generate(&mut rng));
     let issuer = clean("generate an issuer", || IssuerKeyPair::generate(&mut rng));
     let mut device = clean("generate a device", || Device::generate(&mut rng));
+    // Challenges go to whoever asks, in clear.
+    rng.next_is_public();
     let certificate = clean("issue a certificate", || {
         let certified = root.certify(issuer.public(), NOW.plus(9_000));
         let address = Address::new(b"alice@example.org").expect("short");
-        issuer.issue(&certified, device.identity_key(), address, NOW.plus(900)).expect("its own")
+        let challenge = issuer.challenge(address, NOW, &mut rng);
+        let request =
+            device.identity().request_certificate(&challenge, issuer.public(), &address).expect("as asked for");
+        let verified = challenge.verify(&request, NOW).expect("signed");
+        issuer.issue(&certified, verified, NOW.plus(900)).expect("its own")
     });
+    clean("log in", || std::hint::black_box(device.identity().sign_login(b"relay.example.org", &[7; 32])));
     clean("take a certificate", || {
         let Ok(()) = device.set_certificate(Some(certificate)).expect("its own").commit(|_| Ok::<(), Infallible>(()));
     });
@@ -319,6 +348,10 @@ fn attachments() {
     let mut rng = LoggedRng::new(13);
     for len in [10, 70_000, 200_000] {
         let text = text(len);
+        // Once more with what is drawn, so that the key is known before.
+        let (key, _) = attachment::seal(text, &mut rng.clone()).expect("short");
+        secrets::register_mac_key("attachment: key", key.to_state().expose()[1..33].try_into().expect("32 bytes"));
+        scrub();
         let (key, sealed) = clean("seal an attachment at once", || attachment::seal(text, &mut rng).expect("short"));
         let opened = clean("open an attachment at once", || attachment::open(&key, &sealed).expect("good"));
         assert_eq!(keep(opened), text);
@@ -341,6 +374,11 @@ fn attachments() {
     let key = clean("end an attachment", || sealer.finish().expect("the end"));
     let mut opener = clean("begin to open an attachment", || AttachmentOpener::new(&key));
     for chunk in &sealed {
+        opener = clean("stop and go on in an attachment", || {
+            let state = opener.to_state().expect("not at its end");
+            drop(opener);
+            AttachmentOpener::from_state(state.expose()).expect("an image")
+        });
         keep(clean("open a chunk", || opener.open(chunk).expect("good")));
     }
     clean("end an opened attachment", || opener.finish().expect("the end"));
@@ -358,7 +396,7 @@ fn attachments() {
 fn vault() {
     let mut rng = LoggedRng::new(14);
     let key: &[u8; 32] = text(32).try_into().expect("32 bytes");
-    register("vault: key", key);
+    secrets::register_mac_key("vault: key", key);
     let image = text(300);
     let vault = clean("make a vault", || Vault::new(key));
     let mut sealed = clean("seal in a vault", || vault.seal(b"name", 3, image, &mut rng));
@@ -373,48 +411,91 @@ fn vault() {
     clean("drop a vault", || drop(vault));
 }
 
+/// Images from formats that have a type for bytes, and from those that give one after another.
+fn serde() {
+    let image = text(5_000);
+    let read = clean("read an image from bytes", || Image::deserialize(BytesDeserializer::<Error>::new(image)));
+    clean("drop an image", || drop(read.expect("bytes")));
+    let bytes = image.iter().copied();
+    let read = clean("read an image from a sequence", || Image::deserialize(SeqDeserializer::<_, Error>::new(bytes)));
+    let read = read.expect("bytes");
+    assert_eq!(read.expose(), image);
+    clean("drop an image", || drop(read));
+}
+
 fn sealed_store() {
     let key: &[u8; 32] = text(32).try_into().expect("32 bytes");
+    secrets::register_mac_key("vault: key", key);
     let mut world = World::acquainted(2, 15);
-    let mut disk: BTreeMap<[u8; 17], Vec<u8>> = BTreeMap::new();
-    let mut store = SealedStore::new(key);
-    let all = world.devices[0].records();
-    let mut rng = LoggedRng::new(16);
-    let mut write = |store: &mut SealedStore, changes: &sceau::Changes| {
-        let sealed = store.seal(changes, &mut rng);
-        for (key, row) in sealed.rows() {
-            match row {
-                Some(bytes) => drop(disk.insert(*key, bytes.to_vec())),
-                None => drop(disk.remove(key)),
-            }
-        }
-        store.stored(&sealed);
-    };
-    clean("write a sealed store", || write(&mut store, &all));
+    let (mut disk, mut rng) = (Disk::new(), LoggedRng::new(16));
+    // The manifest before the first is in every mark.
+    rng.next_is_public();
+    let mut store = clean("create a sealed store", || {
+        SealedStore::create(key, &world.devices[0], &mut rng, |sealed| write(&mut disk, sealed)).expect("empty")
+    });
+    let peer = world.names[1];
     for _ in 0..3 {
-        let (peer, text) = (world.names[1], text(100));
-        clean("write to a sealed store", || {
+        let text = text(100);
+        clean("commit to a sealed store", || {
             let pending = world.devices[0].seal(peer, text, NOW, &mut LoggedRng::new(17)).expect("good");
-            let Ok(_) = pending.commit(|changes| {
-                write(&mut store, changes);
-                Ok::<(), Infallible>(())
-            });
+            store.commit(pending, &mut rng, |sealed, _| write(&mut disk, sealed)).expect("nobody else writes");
         });
     }
-    let opened = clean("open a sealed store", || SealedStore::open(key, &disk, Some(&store.mark())));
+    // Not written, then never asked for, then written.
+    let envelope = world.seal(1, 0, text(100));
+    clean("prepare for a sealed store, and let it be", || {
+        let pending = world.devices[0].open(&envelope, NOW).expect("good");
+        let mut prepared = store.prepare(pending, &mut rng);
+        prepared.show(|sealed, _| drop(sealed.clone()));
+        prepared.not_stored();
+        drop(store.prepare(world.devices[0].open(&envelope, NOW).expect("good"), &mut rng));
+    });
+    let opened = clean("prepare for a sealed store", || {
+        let mut prepared = store.prepare(world.devices[0].open(&envelope, NOW).expect("good"), &mut rng);
+        prepared.show(|sealed, _| write(&mut disk, sealed)).expect("nobody else writes");
+        prepared.stored()
+    });
+    Read::new(opened);
+    let opened = clean("open a sealed store", || SealedStore::open(key, &disk, &store.mark()));
     let (again, records) = opened.expect("whole");
     let restored = clean("restore a device from it", || {
-        Device::restore(records.iter().map(|(key, image)| (*key, image.expose()))).expect("whole")
+        Device::restore(records.iter().map(|(key, image)| (*key, image.expose())), sceau::Policy::default())
+            .expect("whole")
     });
     assert_eq!(restored.fingerprint(), world.names[0]);
-    clean("drop a restored device", || drop((again, store, records, restored, all)));
+    clean("drop a restored device", || drop((again, store, records, restored)));
+    clean("open a backup", || drop(SealedStore::open_backup(key, &disk).expect("whole")));
+    let damaged = disk.iter_mut().find(|(key, _)| key[0] == 5).expect("a peer's");
+    *damaged.1.last_mut().expect("a MAC") ^= 1;
+    let salvaged = clean("salvage a sealed store", || SealedStore::salvage(key, &disk));
+    assert_eq!(salvaged.unreadable.len(), 1);
+    let recovered = clean("recover a device", || {
+        let records = salvaged.records.iter().map(|(key, image)| (*key, image.expose()));
+        Device::recover(records, sceau::Policy::default(), 2, NOW, &mut rng).expect("its identity is whole")
+    });
+    assert_eq!(recovered.device.fingerprint(), world.names[0]);
+    clean("drop a recovered device", || drop((salvaged, recovered)));
     let changes = world.devices[0].records();
     clean("restore a damaged device", || {
-        Device::restore(puts(&changes).skip(1)).expect_err("its identity is missing");
+        let others = || puts(&changes).filter(|(key, _)| key.kind() != 1);
+        Device::restore(others(), sceau::Policy::default()).expect_err("its identity is missing");
         let halves = puts(&changes).map(|(key, bytes)| (key, &bytes[..bytes.len() - usize::from(bytes[1] == 6)]));
-        Device::restore(halves).expect_err("its session is cut");
+        Device::restore(halves, sceau::Policy::default()).expect_err("its session is cut");
     });
     end(world);
+}
+
+type Disk = BTreeMap<[u8; 17], Vec<u8>>;
+
+fn write(disk: &mut Disk, sealed: &SealedChanges) -> Result<(), Stale> {
+    let head = disk.get(SealedStore::HEAD).cloned();
+    for (key, row) in sealed.after(head.as_deref())? {
+        match row {
+            Some(bytes) => drop(disk.insert(*key, bytes.to_vec())),
+            None => drop(disk.remove(key)),
+        }
+    }
+    Ok(())
 }
 
 /// The parts without a device.
@@ -425,8 +506,13 @@ fn session() {
     let upload = clean("publish from a store of prekeys", || {
         prekeys.publish(&bob, 2, Rotation::IfDue, &lifetimes, NOW, &mut rng)
     });
-    let bundle = VerifiedPreKeyBundle::verify(upload.expect("room").take_bundle(), NOW).expect("good");
-    let mut ours = clean("initiate", || Session::initiate(&alice, None, &bundle, NOW.0, &mut rng).expect("good"));
+    let mut directory = upload.expect("room").into_entry().expect("signed");
+    let bundle = directory.take_bundle();
+    let encoded = bundle.encode();
+    let bundle = VerifiedPreKeyBundle::verify(bundle, NOW).expect("good");
+    register_ephemeral(&alice, &encoded, &rng);
+    let mut ours =
+        clean("initiate", || Session::initiate(&alice, None, &bundle, NOW.as_secs(), &mut rng).expect("good"));
     let first = clean("seal the first message", || ours.seal(text(100), padding, &mut rng).expect("short"));
     let envelope = Envelope::parse(&first).expect("an envelope");
     clean("accept, and let it be", || {
@@ -437,6 +523,10 @@ fn session() {
         accepted.settle(&mut prekeys).expect("good")
     });
     keep_content(opened.content);
+    let exported = clean("export a key", || ours.export(b"call"));
+    register("exported key", exported.expose());
+    clean("export it on the other side", || assert_eq!(theirs.export(b"call").expose(), exported.expose()));
+    clean("drop an exported key", || drop(exported));
     clean("write and read a session", || {
         drop(Session::from_state(ours.to_state().expose(), alice.fingerprint()).expect("whole"));
         drop(Session::from_state(theirs.to_state().expose(), bob.fingerprint()).expect("whole"));
@@ -445,26 +535,53 @@ fn session() {
     for _ in 0..3 {
         let reply = clean("seal", || theirs.seal(text(100), padding, &mut rng).expect("short"));
         let envelope = Envelope::parse(&reply).expect("an envelope");
-        keep_content(clean("open", || ours.open(&envelope).expect("good").content));
+        keep_content(clean("open", || ours.open(&envelope, NOW).expect("good").content));
         let next = clean("seal", || ours.seal(text(100), padding, &mut rng).expect("short"));
         let envelope = Envelope::parse(&next).expect("an envelope");
-        keep_content(clean("open", || theirs.open(&envelope).expect("good").content));
+        keep_content(clean("open", || theirs.open(&envelope, NOW).expect("good").content));
     }
     let next = clean("seal", || ours.seal(text(100), padding, &mut rng).expect("short"));
     let envelope = Envelope::parse(&next).expect("an envelope");
     for room in [100, 10_000] {
         let mut buffer = Vec::with_capacity(room);
         buffer.extend_from_slice(text(100));
-        clean("open what is one's own", || ours.open_into(&envelope, buffer).expect_err("its own"));
+        clean("open what is one's own", || ours.open_into(&envelope, buffer, NOW).expect_err("its own"));
     }
     let buffer = text(100).to_vec();
-    let opened = clean("open into a buffer that holds a content", || theirs.open_into(&envelope, buffer));
+    let opened = clean("open into a buffer that holds a content", || theirs.open_into(&envelope, buffer, NOW));
     keep_content(opened.expect("good").content);
+    let passed: Vec<_> =
+        (0..20).map(|_| clean("seal", || ours.seal(text(100), padding, &mut rng).expect("short"))).collect();
+    let last = Envelope::parse(passed.last().expect("twenty")).expect("an envelope");
+    keep_content(clean("search", || theirs.search(&last, NOW).expect("it is there").content));
+    let forgotten = clean("forget skipped keys", || theirs.forget_skipped(NOW.plus(1)));
+    assert_eq!(forgotten, 19);
     clean("seal what is too long", || {
         ours.seal(&vec![0; 70_000_000], padding, &mut rng).expect_err("too long");
     });
     clean("let prekeys expire", || prekeys.expire(&lifetimes, NOW.plus(400 * 86_400), |_| false));
     clean("drop sessions and identities", || drop((black_box(ours), theirs, prekeys, alice, bob)));
+}
+
+/// What an introduction's own keys come to, which no image shows: HMAC(identity key, label || drawn || 1 or 2 || hash).
+fn register_ephemeral(own: &IdentityKeyPair, bundle: &[u8], rng: &LoggedRng) {
+    let mut drawn = [0; 64];
+    rng.clone().fill_bytes(&mut drawn);
+    let mut payload = own.public().encode().to_vec();
+    payload.extend(NOW.as_secs().to_be_bytes());
+    // No continuity, no certificate.
+    payload.resize(64 + 8 + 16 + 1 + 257, 0);
+    let label = b"sceau/1 randomness of a handshake";
+    let said = Sha256::new().chain_update(label).chain_update(bundle).chain_update(payload).finalize();
+    for which in [1, 2] {
+        let image = own.to_state();
+        let mut mac = Hmac::<Sha256>::new_from_slice(&image.expose()[33..65]).expect("any length will do");
+        for part in [&label[..], &drawn, &[which], &said] {
+            mac.update(part);
+        }
+        register("introduction: a derived key", &mac.finalize().into_bytes());
+    }
+    scrub();
 }
 
 fn keep_content(content: Content) {

@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
 use std::cell::UnsafeCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A copy of so many bytes of a secret is one.
@@ -46,6 +46,7 @@ struct State {
     /// Where the stack is copied to.
     stack: Vec<u8>,
     stacks: usize,
+    depths: BTreeMap<&'static str, usize>,
 }
 
 struct Place(UnsafeCell<Option<State>>);
@@ -83,8 +84,28 @@ pub fn operation(name: &'static str) {
 
 /// Looks for this secret from now on.
 pub fn register(label: &'static str, secret: &[u8]) {
+    if measures() {
+        return;
+    }
     enter(|state| state.register(label, secret)).expect("not from within");
     scrub();
+}
+
+/// Whether this run measures how deep the stack gets, and looks for no secret.
+static MEASURES: AtomicBool = AtomicBool::new(false);
+
+/// From now on operations are measured: [`depths`].
+pub fn measure() {
+    MEASURES.store(true, Ordering::Relaxed);
+}
+
+pub fn measures() -> bool {
+    MEASURES.load(Ordering::Relaxed)
+}
+
+/// The deepest that each operation got, in bytes below its call.
+pub fn depths() -> BTreeMap<&'static str, usize> {
+    enter(|state| state.depths.clone()).expect("not from within")
 }
 
 /// Overwrites the stack below. What this program has computed there must not come up in the library's blocks, where bytes
@@ -92,6 +113,9 @@ pub fn register(label: &'static str, secret: &[u8]) {
 #[inline(never)]
 #[allow(clippy::large_stack_arrays, reason = "it is what this is for")]
 pub fn scrub() {
+    if measures() {
+        return;
+    }
     let mut stack = [0_u8; 1 << 17];
     core::hint::black_box(&mut stack);
 }
@@ -109,6 +133,16 @@ pub fn on_clean_stack<T>(work: impl FnOnce() -> T) -> T {
     fn apart<T>(work: impl FnOnce() -> T) -> T {
         work()
     }
+    if measures() {
+        paint();
+        let value = apart(work);
+        let depth = deepest();
+        enter(|state| {
+            let most = state.depths.entry(state.operation).or_default();
+            *most = depth.max(*most);
+        });
+        return value;
+    }
     enter(|state| state.stack.resize(STACK, 0));
     scrub();
     let value = apart(work);
@@ -121,6 +155,35 @@ pub fn on_clean_stack<T>(work: impl FnOnce() -> T) -> T {
     });
     scrub();
     value
+}
+
+/// How far down the stack is painted to be measured, and with what.
+const PAINTED: usize = 3 << 20;
+const PAINT: u8 = 0xa5;
+
+#[inline(never)]
+#[allow(clippy::large_stack_arrays, reason = "it is what this is for")]
+fn paint() {
+    let mut stack = [PAINT; PAINTED];
+    core::hint::black_box(&mut stack);
+}
+
+/// How far below this frame the paint is gone.
+#[inline(never)]
+fn deepest() -> usize {
+    const STEP: usize = 64;
+    let here = 0_u8;
+    let here = core::ptr::from_ref(&here).addr();
+    // `paint` has reached at least as far, but for the room of two frames.
+    let lowest = here - PAINTED + (64 << 10);
+    for at in (lowest..here).step_by(STEP) {
+        // SAFETY: the stack of the main thread was in use down there a moment ago.
+        let bytes = unsafe { core::ptr::read_volatile(core::ptr::with_exposed_provenance::<[u8; STEP]>(at)) };
+        if bytes != [PAINT; STEP] {
+            return here - at;
+        }
+    }
+    0
 }
 
 /// Copies what is below this frame, the farthest first. Calls nothing that would write there.
@@ -279,7 +342,9 @@ unsafe impl GlobalAlloc for Scanning {
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: the block is live and initialised, and the caller has given up its references to it.
         let bytes = unsafe { core::slice::from_raw_parts(block, layout.size()) };
-        enter(|state| state.freed(bytes));
+        if !measures() {
+            enter(|state| state.freed(bytes));
+        }
         // SAFETY: the caller's promises are the same.
         unsafe { System.dealloc(block, layout) }
     }

@@ -28,7 +28,12 @@ fn controls() -> (usize, usize) {
         leak();
         let (_, hits) = heap::report();
         of += 1;
-        caught += usize::from(hits.len() == expected && hits.iter().all(|hit| hit.label == "content"));
+        let good = hits.len() == expected && hits.iter().all(|hit| hit.label == "content");
+        caught += usize::from(good);
+        if !good {
+            let places: Vec<_> = hits.iter().map(|hit| (hit.size, hit.at)).collect();
+            println!("control {of}: NOT AS EXPECTED: {places:?} instead of {expected}");
+        }
     };
     control(1, &|| drop(text.to_vec()));
     // One window, at an odd place in a larger block.
@@ -55,7 +60,7 @@ fn controls() -> (usize, usize) {
     }
     control(1, &|| {
         let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&key).expect("any length will do");
-        drop(Box::new(ManuallyDrop::new(mac)));
+        drop(core::hint::black_box(Box::new(ManuallyDrop::new(mac))));
     });
     // On the stack, near and far.
     let on_stack = |wipes: bool| {
@@ -92,7 +97,24 @@ fn is_allowed(hit: &Hit, allowed: &Allowed) -> bool {
     allowed.labels.iter().any(|label| hit.label.starts_with(label)) && allowed.frames.iter().all(within)
 }
 
+/// Says how much of the stack each operation takes, and fails if one takes more than `limit` bytes.
+fn measure(limit: usize) -> ExitCode {
+    heap::measure();
+    cases::all();
+    let mut depths: Vec<_> = heap::depths().into_iter().collect();
+    depths.sort_by_key(|(_, depth)| core::cmp::Reverse(*depth));
+    for (operation, depth) in &depths {
+        println!("{depth:8} {operation}");
+    }
+    let deepest = depths.first().map_or(0, |(_, depth)| *depth);
+    println!("operations={} deepest={deepest} limit={limit}", depths.len());
+    if deepest <= limit { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 fn main() -> ExitCode {
+    if let Some(limit) = std::env::args().nth(1) {
+        return measure(limit.parse().expect("bytes of stack"));
+    }
     let (caught, controls) = controls();
     let root_steps = cases::all();
     let (report, hits) = heap::report();

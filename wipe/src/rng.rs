@@ -6,7 +6,7 @@ use core::convert::Infallible;
 use rand_core::{Rng, SeedableRng, TryCryptoRng, TryRng};
 
 /// Draws of 32 bytes or more are secrets (docs/PROTOCOL.md, 6.2), but for those announced by [`Self::next_is_public`]: ids
-/// of groups, and what the answering side of a comparison draws. Shorter ones are nonces and ids.
+/// of groups, what the answering side of a comparison draws, and what a sealed store begins with. Shorter ones are nonces and ids.
 ///
 /// A copy gives the same.
 #[derive(Clone)]
@@ -49,6 +49,10 @@ impl TryRng for LoggedRng {
         heap::scrub();
         if !core::mem::take(&mut self.next_is_public) && bytes.len() >= 32 {
             heap::register(if bytes.len() == 64 { "drawn: a KEM seed" } else { "drawn" }, bytes);
+            // Some are the keys of HMACs.
+            if let Ok(key) = <&[u8; 32]>::try_from(&*bytes) {
+                crate::secrets::register_mac_key("drawn", key);
+            }
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use x25519_dalek::{PublicKey, StaticSecret};
 
 /// Length of an introduction's prefix.
-const PREFIX_LEN: usize = 1954;
+const PREFIX_LEN: usize = 1970;
 /// Length of what the KEM ratchet's images call an encapsulation key or a ciphertext.
 const CODED_LEN: usize = 1568;
 
@@ -37,20 +37,20 @@ struct Ratchet {
 }
 
 impl Ledger {
-    /// Registers what the records hold, and what comes from it.
-    pub fn learn(&mut self, changes: &Changes, own: Fingerprint) {
-        self.learn_all(changes, own);
+    /// Registers what the records hold, and what comes from it. `stored` is the head that they follow.
+    pub fn learn(&mut self, changes: &Changes, stored: Option<&[u8]>, own: Fingerprint) {
+        self.learn_all(changes, stored, own);
         heap::scrub();
     }
 
     #[inline(never)]
-    fn learn_all(&mut self, changes: &Changes, own: Fingerprint) {
+    fn learn_all(&mut self, changes: &Changes, stored: Option<&[u8]>, own: Fingerprint) {
         let records: Vec<([u8; 17], &[u8])> = unseen(|| {
             let put = |record| match record {
                 Record::Put(key, bytes) => Some((*key.as_bytes(), bytes)),
                 Record::Delete(_) => None,
             };
-            changes.iter().filter_map(put).collect()
+            changes.after(stored).expect("they follow it").filter_map(put).collect()
         });
         let mut found = Found::default();
         unseen(|| {
@@ -71,7 +71,7 @@ impl Ledger {
             1 => {
                 reader.take(1);
                 found.add("identity: signing key", reader.key());
-                found.add("identity: X25519 key", reader.key());
+                found.mac("identity: X25519 key", &reader.key());
                 found.mac("record secret", &reader.key());
             }
             2 | 3 => {
@@ -123,7 +123,9 @@ fn chain_context(group: &Key, sender: &Key) -> Key {
 
 impl Ratchet {
     fn read(reader: &mut Reader<'_>, found: &mut Found) -> Self {
-        reader.take(10 + 64 + 8 + 32 + 3);
+        reader.take(10 + 64 + 8 + 32);
+        found.add("session: exporter secret", reader.key());
+        reader.take(3);
         if reader.u8() == 1 {
             reader.take(PREFIX_LEN);
         }
@@ -236,13 +238,15 @@ impl Found {
         let expander = Hkdf::<Sha256>::from_prk(chain).expect("32 bytes");
         let okm: [u8; 64] = expand(&expander, "chain step", &[]);
         self.add("chain: next chain key", &okm[..32]);
-        self.add("chain: message key", &okm[32..]);
+        // It encrypts, and is the key of the HMAC that gives the nonce.
+        self.mac("chain: message key", okm.last_chunk().expect("64 bytes"));
         if label == "session: chain key" { *okm.first_chunk().expect("64 bytes") } else { *chain }
     }
 
     /// A header secret, its header key, its tag key.
     fn header_secret(&mut self, label: &'static str, secret: &Key, context: &Key) {
-        self.add(label, secret);
+        // It is also the key of the HMAC that shows a device to be the one from before.
+        self.mac(label, secret);
         let expander = Hkdf::<Sha256>::from_prk(secret).expect("32 bytes");
         let header: Key = expand(&expander, "header key", context);
         let tag: Key = expand(&expander, "tag key", context);
@@ -263,6 +267,14 @@ impl Found {
         let mix = reader.take(64);
         self.add("KEM ratchet: secret", &mix[..32]);
         mix.try_into().expect("64 bytes")
+    }
+}
+
+/// Registers the key of an HMAC, and the hash states that it is kept as.
+pub fn register_mac_key(label: &'static str, key: &Key) {
+    register(label, key);
+    for pad in [0x36, 0x5c] {
+        register("state of an HMAC", &hash_state(key, pad));
     }
 }
 
@@ -312,11 +324,11 @@ impl<'a> Reader<'a> {
     fn skipped(&mut self, found: &mut Found) {
         for _ in 0..self.u8() {
             self.take(8);
-            found.add("skipped: header secret", self.take(32));
+            found.mac("skipped: header secret", &self.key());
         }
         for _ in 0..self.u8() {
-            self.take(1 + 8 + 4);
-            found.add("skipped: message key", self.take(32));
+            self.take(1 + 8 + 4 + 8);
+            found.mac("skipped: message key", &self.key());
         }
         assert!(self.0.is_empty(), "a block of skipped keys has another layout");
     }

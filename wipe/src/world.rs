@@ -15,11 +15,15 @@ use sceau::device::{Delivery, GroupChange};
 use sceau::error::OpenError;
 use sceau::group::{GroupPolicy, Role};
 use sceau::{
-    Changes, Device, Event, Fingerprint, GroupId, Notice, Opened, Pending, PreKeyUpload, Record, Search, UnixTime,
+    Changes, Device, DirectoryEntry, Envelope, Event, Fingerprint, GroupId, Notice, Opened, Pending, Record, RecordKey,
+    Search, UnixTime,
 };
 use std::cell::Cell;
 
-pub const NOW: UnixTime = UnixTime(1_800_000_000);
+pub const NOW: UnixTime = match UnixTime::from_secs(1_800_000_000) {
+    Ok(now) => now,
+    Err(_) => panic!("no clock shows it"),
+};
 
 thread_local! {
     static TEXTS: Cell<u64> = const { Cell::new(0) };
@@ -51,7 +55,7 @@ pub fn spare() -> usize {
 pub struct World {
     pub devices: Vec<Device>,
     pub names: Vec<Fingerprint>,
-    pub directories: Vec<PreKeyUpload>,
+    pub directories: Vec<DirectoryEntry>,
     pub rng: Option<LoggedRng>,
     /// They hold secrets: never freed.
     ledgers: ManuallyDrop<Vec<Ledger>>,
@@ -63,12 +67,12 @@ impl World {
         let mut world = Self { rng: Some(LoggedRng::new(seed)), ..Self::default() };
         for device in 0..count {
             operation("generate a device");
-            let new = Device::generate(world.rng());
+            let new = heap::on_clean_stack(|| Device::generate(world.rng()));
             world.names.push(new.fingerprint());
             world.devices.push(new);
             world.ledgers.push(Ledger::default());
             let upload = world.act("publish prekeys", device, |device, rng| device.publish_prekeys(4, NOW, rng));
-            world.directories.push(upload.expect("room"));
+            world.directories.push(upload.expect("room").into_entry().expect("signed"));
         }
         world
     }
@@ -102,7 +106,18 @@ impl World {
         let Self { devices, names, rng, ledgers, .. } = self;
         let (device, own, ledger) = (&mut devices[device], names[device], &mut ledgers[device]);
         let rng = rng.as_mut().expect("set by new");
-        ledger.learn(&heap::on_clean_stack(|| device.records()), own);
+        if heap::measures() {
+            let value = heap::on_clean_stack(|| {
+                let Ok(value) = work(device, rng)?.commit(|_| Ok::<(), Infallible>(()));
+                Ok(value)
+            });
+            operation("restore");
+            heap::on_clean_stack(|| drop(twin(device)));
+            return value;
+        }
+        let before = heap::on_clean_stack(|| device.records());
+        ledger.learn(&before, None, own);
+        let head = unseen(|| head(&before));
 
         let mut twin = heap::on_clean_stack(|| twin(device));
         heap::on_clean_stack(|| match work(&mut twin, &mut rng.clone()) {
@@ -114,7 +129,7 @@ impl World {
             Err(error) => drop(error),
         });
         let after = heap::on_clean_stack(|| twin.records());
-        ledger.learn(&after, own);
+        ledger.learn(&after, None, own);
         heap::on_clean_stack(|| drop(twin));
 
         heap::on_clean_stack(|| drop(work(device, &mut rng.clone())));
@@ -122,7 +137,7 @@ impl World {
         heap::on_clean_stack(|| {
             if let Ok(pending) = work(device, &mut rng.clone()) {
                 core::mem::forget(pending.commit(|changes| {
-                    ledger.learn(changes, own);
+                    ledger.learn(changes, Some(&head), own);
                     Err(())
                 }));
             }
@@ -131,7 +146,7 @@ impl World {
             let Ok(value) = work(device, rng)?.commit(|_| Ok::<(), Infallible>(()));
             Ok(value)
         })?;
-        let same = unseen(|| device.records().iter().eq(after.iter()));
+        let same = unseen(|| puts(&device.records()).eq(puts(&after)));
         assert!(same, "{name}: the twin did something else");
         Ok(value)
     }
@@ -149,16 +164,30 @@ impl World {
 
     pub fn seal(&mut self, from: usize, to: usize, text: &'static [u8]) -> Vec<u8> {
         let to = self.names[to];
-        self.act("seal", from, |device, rng| device.seal(to, text, NOW, rng)).expect("it can be sealed")
+        let known = self.devices[from].peer(to).is_some_and(|peer| peer.session.is_some());
+        let name = if known { "seal" } else { "seal an introduction" };
+        self.act(name, from, |device, rng| device.seal(to, text, NOW, rng)).expect("it can be sealed").envelope
     }
 
     /// Opens an envelope and keeps its content.
     pub fn open(&mut self, device: usize, envelope: &[u8]) -> Result<Read, OpenError> {
-        self.act("open", device, |device, _| device.open(envelope, NOW)).map(Read::new)
+        let introduces = Envelope::parse(envelope).is_ok_and(|envelope| envelope.is_introduction());
+        let name = if introduces { "open an introduction" } else { "open" };
+        self.act(name, device, |device, _| device.open(envelope, NOW)).map(Read::new)
     }
 
-    pub fn search(&mut self, device: usize, envelope: &[u8], search: Search<'static>) -> Result<Read, OpenError> {
+    pub fn search(&mut self, device: usize, envelope: &[u8], search: Search<'_>) -> Result<Read, OpenError> {
         self.act("search", device, |device, _| device.search(envelope, search, NOW)).map(Read::new)
+    }
+
+    /// Looks at an envelope first, then opens it, and keeps both contents.
+    pub fn preview(&mut self, device: usize, envelope: &[u8]) -> Result<Read, OpenError> {
+        let work = |device: &mut Device| device.preview(envelope, NOW).map(Read::new).map(|read| read.content);
+        self.act("look at", device, |device, _| {
+            work(device)?;
+            device.open(envelope, NOW)
+        })
+        .map(Read::new)
     }
 
     /// Seals a message and has it read.
@@ -225,17 +254,23 @@ impl World {
 /// The same device once more.
 fn twin(device: &Device) -> Device {
     let records = device.records();
-    let mut twin = Device::restore(puts(&records)).expect("whole");
+    let mut twin = Device::restore(puts(&records), sceau::Policy::default()).expect("whole");
     twin.set_policy(device.policy().clone());
     twin
 }
 
 /// The records, not copied.
 pub fn puts(records: &Changes) -> impl Iterator<Item = (sceau::RecordKey, &[u8])> {
-    records.iter().filter_map(|record| match record {
+    records.after(None).expect("all of a device").filter_map(|record| match record {
         Record::Put(key, bytes) => Some((key, bytes)),
         Record::Delete(_) => None,
     })
+}
+
+/// The head among all records of a device.
+fn head(records: &Changes) -> Vec<u8> {
+    let (_, head) = puts(records).find(|(key, _)| *key == RecordKey::HEAD).expect("it is among them");
+    head.to_vec()
 }
 
 /// What was opened.
@@ -247,11 +282,14 @@ pub struct Read {
 }
 
 impl Read {
-    fn new(opened: Opened) -> Self {
+    pub fn new(opened: Opened) -> Self {
         let (content, attachment) = match opened.event {
             Event::Message { content, .. } | Event::GroupMessage { content, .. } => (keep(content), None),
             Event::Attachment { note, attachment, .. } | Event::GroupAttachment { note, attachment, .. } => {
                 (keep(note), Some(attachment))
+            }
+            Event::LongMessage { attachment, .. } | Event::GroupLongMessage { attachment, .. } => {
+                (&[][..], Some(attachment))
             }
             _ => (&[][..], None),
         };

@@ -36,7 +36,7 @@ const CASES: [Case; 18] = [
     ("session/open/256B", || {
         let mut pair = steady();
         let bytes = pair.alice.seal(&TEXT, Padding::default(), &mut pair.rng).expect("short");
-        counted(|| pair.bob.open(&Envelope::parse(&bytes).expect("whole")).expect("genuine"));
+        counted(|| pair.bob.open(&Envelope::parse(&bytes).expect("whole"), NOW).expect("genuine"));
     }),
     ("session/seal/64KiB", || {
         let mut pair = steady();
@@ -52,15 +52,15 @@ const CASES: [Case; 18] = [
         for _ in 0..1_000 {
             last = pair.alice.seal(&TEXT, Padding::default(), &mut pair.rng).expect("short");
         }
-        counted(|| pair.bob.search(&Envelope::parse(&last).expect("whole")).expect("genuine"));
+        counted(|| pair.bob.search(&Envelope::parse(&last).expect("whole"), NOW).expect("genuine"));
     }),
     ("session/key-of-a-peer-rebuilt", || {
         // 28 symbols have come, the others of the data are lost: 21 are to be computed from parity.
         let mut pair = SessionPair::answered(1);
         let mut sealed = || pair.alice.seal(b"x", Padding::default(), &mut pair.rng).expect("short");
         let messages: Vec<_> = (0..6).map(|_| sealed()).collect();
-        pair.bob.open(&Envelope::parse(&messages[4]).expect("whole")).expect("genuine");
-        counted(|| pair.bob.open(&Envelope::parse(&messages[5]).expect("whole")).expect("genuine"));
+        pair.bob.open(&Envelope::parse(&messages[4]).expect("whole"), NOW).expect("genuine");
+        counted(|| pair.bob.open(&Envelope::parse(&messages[5]).expect("whole"), NOW).expect("genuine"));
     }),
     ("handshake/verify", || {
         let bundle = Parties::new().bundle();
@@ -126,7 +126,7 @@ fn steady() -> SessionPair {
     let mut pair = SessionPair::answered(1);
     for _ in 0..12 {
         let bytes = pair.alice.seal(&TEXT, Padding::default(), &mut pair.rng).expect("short");
-        pair.bob.open(&Envelope::parse(&bytes).expect("whole")).expect("genuine");
+        pair.bob.open(&Envelope::parse(&bytes).expect("whole"), NOW).expect("genuine");
     }
     pair
 }
@@ -159,7 +159,12 @@ impl Parties {
 
     fn bundle(&mut self) -> sceau::PreKeyBundle {
         let Self { bob, prekeys, lifetimes, rng, .. } = self;
-        prekeys.publish(bob, 1, Rotation::IfDue, lifetimes, NOW, rng).expect("room").take_bundle()
+        prekeys
+            .publish(bob, 1, Rotation::IfDue, lifetimes, NOW, rng)
+            .expect("room")
+            .into_entry()
+            .expect("signed")
+            .take_bundle()
     }
 }
 
@@ -167,7 +172,8 @@ impl Parties {
 fn group() -> (Device, Device, GroupId, Rng) {
     let mut rng = sceau_testkit::rng(4);
     let (mut alice, mut bob) = (Device::generate(&mut rng), Device::generate(&mut rng));
-    let bundle = done(bob.publish_prekeys(1, NOW, &mut rng).expect("room")).take_bundle();
+    let upload = done(bob.publish_prekeys(1, NOW, &mut rng).expect("room"));
+    let bundle = upload.into_entry().expect("signed").take_bundle();
     let to_bob = done(alice.add_peer(&bundle, NOW).expect("good"));
     let group = done(alice.create_group(GroupPolicy::default(), &mut rng).expect("room"));
     let changes = [GroupChange::Add(to_bob, Role::Member)];

@@ -112,14 +112,15 @@ impl World {
     }
 
     fn befriend(&mut self, one: usize, other: usize) {
-        let bundle = self.act(other, |device, rng| device.publish_prekeys(0, NOW, rng).expect("room")).take_bundle();
+        let upload = self.act(other, |device, rng| device.publish_prekeys(0, NOW, rng).expect("room"));
+        let bundle = upload.into_entry().expect("signed").take_bundle();
         self.act(one, |device, _| device.add_peer(&bundle, NOW).expect("a good bundle"));
         for (from, to) in [(one, other), (other, one), (one, other)] {
             let name = self.name(to);
-            let envelope = self.act(from, |device, rng| device.seal(name, CONTENT, NOW, rng).expect("a peer"));
-            let opened = self.act(to, |device, _| device.open(&envelope, NOW).expect("a message"));
+            let sealed = self.act(from, |device, rng| device.seal(name, CONTENT, NOW, rng).expect("a peer"));
+            let opened = self.act(to, |device, _| device.open(&sealed.envelope, NOW).expect("a message"));
             self.let_go(to, opened);
-            self.let_go(from, envelope);
+            self.let_go(from, sealed);
         }
     }
 

@@ -57,7 +57,7 @@ pub struct Row {
     pub seal: Times,
     pub forged: Times,
     pub unknown: Times,
-    /// Sealing the records that one opened message changes.
+    /// Making and sealing the records that one opened message changes.
     pub sealed_store: Times,
     pub restore: Times,
     pub export: Times,
@@ -80,23 +80,34 @@ pub trait Correspondents {
 }
 
 /// Records as a database takes them over: copied, no more.
-#[derive(Default)]
-struct Written(Vec<(RecordKey, Option<Vec<u8>>)>);
+struct Written {
+    rows: Vec<(RecordKey, Option<Vec<u8>>)>,
+    /// The head of what was written last.
+    head: Option<Vec<u8>>,
+}
 
 impl Written {
+    fn on(disk: &Disk) -> Self {
+        Self { rows: Vec::new(), head: disk.records().get(&RecordKey::HEAD).cloned() }
+    }
+
     fn take(&mut self, changes: &Changes) {
-        self.0.extend(changes.iter().map(|record| match record {
+        let records = changes.after(self.head.as_deref()).expect("one process has one store");
+        self.rows.extend(records.map(|record| match record {
             Record::Put(key, bytes) => (key, Some(bytes.to_vec())),
             Record::Delete(key) => (key, None),
         }));
+        if let Some((_, head)) = self.rows.iter().rev().find(|(key, _)| *key == RecordKey::HEAD) {
+            self.head.clone_from(head);
+        }
     }
 
     fn bytes(&self) -> usize {
-        self.0.iter().filter_map(|(_, bytes)| bytes.as_ref()).map(Vec::len).sum()
+        self.rows.iter().filter_map(|(_, bytes)| bytes.as_ref()).map(Vec::len).sum()
     }
 
     fn apply(self, disk: &mut Disk) {
-        for (key, bytes) in self.0 {
+        for (key, bytes) in self.rows {
             match bytes {
                 Some(bytes) => disk.records_mut().insert(key, bytes),
                 None => disk.records_mut().remove(&key),
@@ -204,7 +215,7 @@ impl Host {
         let operations = IN_A_ROW * count;
         for _ in 0..effort.rounds {
             // The first message in each direction begins a chain, which is off the clock: a turn is no matter of scale.
-            let (mut opened, mut sealed) = (Written::default(), Written::default());
+            let mut opened = Written::on(&self.disk);
             for from in 0..count {
                 open(&mut self.device, &correspondents.write(from), &mut |changes| opened.take(changes));
             }
@@ -223,7 +234,7 @@ impl Host {
             row.forged.batch(REFUSALS, || refuse(&mut self.device, &forged, OpenError::Rejected));
             row.unknown.batch(REFUSALS, || refuse(&mut self.device, &unknown, OpenError::Unknown));
 
-            let mut opened = Written::default();
+            let mut opened = Written::on(&self.disk);
             row.open.batch(operations, || {
                 for envelope in &envelopes {
                     open(&mut self.device, envelope, &mut |changes| opened.take(changes));
@@ -232,11 +243,12 @@ impl Host {
             row.open_writes = opened.bytes() as f64 / operations as f64;
             opened.apply(&mut self.disk);
 
+            let mut sealed = Written::on(&self.disk);
             for to in 0..count {
                 correspondents.answer(to, &mut self.device, &mut |changes| sealed.take(changes));
             }
             sealed.apply(&mut self.disk);
-            let mut sealed = Written::default();
+            let mut sealed = Written::on(&self.disk);
             row.seal.batch(operations, || {
                 for to in (0..IN_A_ROW).flat_map(|_| 0..count) {
                     correspondents.answer(to, &mut self.device, &mut |changes| sealed.take(changes));
@@ -258,18 +270,18 @@ impl Host {
         row.owed.repeat(effort, || assert_eq!(device.owed(NOW).count(), 0, "nothing is owed"));
         row.export.repeat(effort, || device.records());
 
-        let mut store = SealedStore::new(&[7; 32]);
         let (all, peak) = heap::peak(|| device.records());
         row.export_peak = peak;
         assert_eq!(all.len(), disk.records().len(), "all of it is stored");
-        let sealed = store.seal(&all, rng);
         drop(all);
-        store.stored(&sealed);
-        drop(sealed);
+        let Ok(mut store) = SealedStore::create(&[7; 32], device, rng, |_| Ok::<(), Infallible>(()));
         let envelope = correspondents.write(0);
+        for _ in 0..effort.rounds {
+            let pending = device.open(&envelope, NOW).expect("a message of a known session or chain");
+            row.sealed_store.batch(1, || store.prepare(pending, rng)).not_stored();
+        }
         open(device, &envelope, &mut |changes| {
             let Ok(()) = disk.apply(changes);
-            row.sealed_store.repeat(effort, || store.seal(changes, rng));
         });
         drop(store);
 

@@ -23,17 +23,17 @@ impl Correspondents for Peers {
     }
 
     fn write(&mut self, from: usize) -> Vec<u8> {
-        done(self.devices[from].seal(self.host, CONTENT, NOW, &mut self.rng).expect("a session"))
+        done(self.devices[from].seal(self.host, CONTENT, NOW, &mut self.rng).expect("a session")).envelope
     }
 
     fn answer(&mut self, to: usize, device: &mut Device, store: &mut dyn FnMut(&Changes)) {
         let name = self.devices[to].fingerprint();
         let pending = device.seal(name, CONTENT, NOW, &mut self.rng).expect("a session");
-        let Ok(envelope) = pending.commit(|changes| {
+        let Ok(sealed) = pending.commit(|changes| {
             store(changes);
             Ok::<(), Infallible>(())
         });
-        self.unread.push((to, envelope));
+        self.unread.push((to, sealed.envelope));
     }
 
     fn read(&mut self) {
@@ -54,7 +54,8 @@ fn befriend(host: &mut Host, bundle: &PreKeyBundle, peer_begins: bool, rng: &mut
         answer(host, &mut peer, rng);
         hear(host, &mut peer, rng);
     } else {
-        let bundle = done(peer.publish_prekeys(0, NOW, rng).expect("room")).take_bundle();
+        let upload = done(peer.publish_prekeys(0, NOW, rng).expect("room"));
+        let bundle = upload.into_entry().expect("signed").take_bundle();
         host.change(|device| device.add_peer(&bundle, NOW).expect("a good bundle"));
         answer(host, &mut peer, rng);
         hear(host, &mut peer, rng);
@@ -67,23 +68,24 @@ fn befriend(host: &mut Host, bundle: &PreKeyBundle, peer_begins: bool, rng: &mut
 
 /// A message for the device.
 fn hear(host: &mut Host, peer: &mut Device, rng: &mut ChaCha20Rng) {
-    let envelope = done(peer.seal(host.device.fingerprint(), CONTENT, NOW, rng).expect("a session or a bundle"));
-    let opened = host.change(|device| device.open(&envelope, NOW).expect("an introduction or a message"));
+    let sealed = done(peer.seal(host.device.fingerprint(), CONTENT, NOW, rng).expect("a session or a bundle"));
+    let opened = host.change(|device| device.open(&sealed.envelope, NOW).expect("an introduction or a message"));
     host.let_go(opened);
 }
 
 /// A message of the device's.
 fn answer(host: &mut Host, peer: &mut Device, rng: &mut ChaCha20Rng) {
     let name = peer.fingerprint();
-    let envelope = host.change(|device| device.seal(name, CONTENT, NOW, rng).expect("a session or a bundle"));
-    done(peer.open(&envelope, NOW).expect("a message"));
-    host.let_go(envelope);
+    let sealed = host.change(|device| device.seal(name, CONTENT, NOW, rng).expect("a session or a bundle"));
+    done(peer.open(&sealed.envelope, NOW).expect("a message"));
+    host.let_go(sealed);
 }
 
 pub fn run(counts: &[usize], effort: Effort) -> Vec<Row> {
     let mut rng = sceau_testkit::rng(1);
     let mut device = Device::generate(&mut rng);
-    let bundle = done(device.publish_prekeys(0, NOW, &mut rng).expect("room")).take_bundle();
+    let upload = done(device.publish_prekeys(0, NOW, &mut rng).expect("room"));
+    let bundle = upload.into_entry().expect("signed").take_bundle();
     let name = device.fingerprint();
     let mut host = Host::new(device);
     host.begin();

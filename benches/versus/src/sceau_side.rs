@@ -12,7 +12,10 @@ use sceau::session::{Content, Opened, Session};
 use sceau::{Device, Envelope, Event, Fingerprint, GroupId, IdentityKeyPair, Padding, PreKeyBundle, UnixTime};
 use std::hint::black_box;
 
-const NOW: UnixTime = UnixTime(1_800_000_000);
+const NOW: UnixTime = match UnixTime::from_secs(1_800_000_000) {
+    Ok(now) => now,
+    Err(_) => panic!("no clock shows it"),
+};
 
 fn seal(session: &mut Session, content: &[u8]) -> Vec<u8> {
     session.seal(content, Padding::default(), &mut rng()).expect("a session can seal")
@@ -24,7 +27,7 @@ fn text(opened: Opened) -> Vec<u8> {
 }
 
 fn open(session: &mut Session, wire: &[u8]) -> Option<Vec<u8>> {
-    session.open(&Envelope::parse(wire).ok()?).ok().map(text)
+    session.open(&Envelope::parse(wire).ok()?, NOW).ok().map(text)
 }
 
 /// A session that both have written on.
@@ -58,7 +61,7 @@ impl Channel for Sessions {
     }
 
     fn open_far(&mut self, wire: &[u8]) -> Option<Vec<u8>> {
-        self.bob.search(&Envelope::parse(wire).ok()?).ok().map(text)
+        self.bob.search(&Envelope::parse(wire).ok()?, NOW).ok().map(text)
     }
 }
 
@@ -123,7 +126,7 @@ impl Meeting for Strangers {
         let Self { bob, prekeys, .. } = self;
         let lifetimes = PreKeyLifetimes::default();
         let published = prekeys.publish(bob, count, Rotation::IfDue, &lifetimes, NOW, &mut rng());
-        let mut directory = published.expect("room");
+        let mut directory = published.expect("room").into_entry().expect("signed");
         (0..count).map(|_| directory.take_bundle()).collect()
     }
 
@@ -154,11 +157,12 @@ fn done<T>(pending: sceau::Pending<'_, T>) -> T {
 /// A new device with its bundle, known to another one, and a session on which both have written.
 fn acquaintance(of: &mut Device) -> Device {
     let mut device = Device::generate(&mut rng());
-    let mut upload = done(device.publish_prekeys(0, NOW, &mut rng()).expect("room"));
-    let name = done(of.add_peer(&upload.take_bundle(), NOW).expect("a good bundle"));
-    let introduction = done(of.seal(name, b"hello", NOW, &mut rng()).expect("a bundle"));
+    let upload = done(device.publish_prekeys(0, NOW, &mut rng()).expect("room"));
+    let bundle = upload.into_entry().expect("signed").take_bundle();
+    let name = done(of.add_peer(&bundle, NOW).expect("a good bundle"));
+    let introduction = done(of.seal(name, b"hello", NOW, &mut rng()).expect("a bundle")).envelope;
     done(device.open(&introduction, NOW).expect("an introduction"));
-    let reply = done(device.seal(of.fingerprint(), b"hello", NOW, &mut rng()).expect("a session"));
+    let reply = done(device.seal(of.fingerprint(), b"hello", NOW, &mut rng()).expect("a session")).envelope;
     done(of.open(&reply, NOW).expect("a reply"));
     device
 }
@@ -176,7 +180,7 @@ impl Flooded {
     pub fn new(sessions: usize) -> Self {
         let mut device = Device::generate(&mut rng());
         let mut peers: Vec<_> = (0..sessions).map(|_| acquaintance(&mut device)).collect();
-        let real = done(peers[0].seal(device.fingerprint(), &[7; 256], NOW, &mut rng()).expect("a session"));
+        let real = done(peers[0].seal(device.fingerprint(), &[7; 256], NOW, &mut rng()).expect("a session")).envelope;
         let [mut unknown, mut changed] = [real.clone(), real];
         unknown[5] ^= 1;
         *changed.last_mut().expect("not empty") ^= 1;
