@@ -53,6 +53,8 @@ impl TryRng for LoggedRng {
             if let Ok(key) = <&[u8; 32]>::try_from(&*bytes) {
                 crate::secrets::register_mac_key("drawn", key);
             }
+            // What was computed for that.
+            heap::scrub();
         }
         Ok(())
     }
