@@ -23,16 +23,13 @@
 //! identity's. For the last, put something into the server's name that both ends of the connection know and no third does,
 //! such as the exporter of TLS: then whoever stands between can't pass a login on.
 
-use crate::codec::{Reader, Write};
-use crate::crypto::sign::SIGNATURE_LEN;
+use crate::codec::Write;
 use crate::error::{DecodeError, LoginError};
 use crate::identity::IdentityKeyPair;
-use crate::keys::{Fingerprint, IdentityKey, Signature};
+use crate::keys::{Fingerprint, IdentityKey};
 use crate::labels::Label;
+use crate::wire::proof::Proof;
 use alloc::vec::Vec;
-
-/// The version of a login.
-const VERSION: u8 = 1;
 
 /// A device's answer to a server's challenge. Nothing of it is known to be true before [`Fingerprint::verify_login`].
 ///
@@ -40,28 +37,21 @@ const VERSION: u8 = 1;
 /// version(1) = 1 || identity key(64) || signature of the identity(64)
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Login {
-    identity: IdentityKey,
-    signature: Signature,
-}
+pub struct Login(Proof);
 
 impl Login {
     /// Length of the encoding in bytes.
-    pub const LEN: usize = 1 + IdentityKey::LEN + SIGNATURE_LEN;
+    pub const LEN: usize = Proof::LEN;
 
     /// The identity that it claims to be of: of a device that a server sees for the first time, to verify against and to
     /// keep.
     pub fn identity(&self) -> &IdentityKey {
-        &self.identity
+        &self.0.identity
     }
 
     /// The encoding.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(Self::LEN);
-        out.u8(VERSION);
-        self.identity.write(&mut out);
-        out.bytes(&self.signature.0);
-        out
+        self.0.encode()
     }
 
     /// Reads an encoding. Says nothing about the signature.
@@ -69,12 +59,7 @@ impl Login {
     /// # Errors
     /// [`DecodeError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        Reader::whole(bytes, |reader| {
-            if reader.u8()? != VERSION {
-                return Err(DecodeError::Version);
-            }
-            Ok(Self { identity: IdentityKey::read(reader)?, signature: Signature::read(reader)? })
-        })
+        Proof::decode(bytes).map(Self)
     }
 
     /// `label || identity key || challenge || server`.
@@ -92,7 +77,7 @@ impl IdentityKeyPair {
     /// knows it, not as the challenge's bringer says; both sides agree on its bytes.
     pub fn sign_login(&self, server: &[u8], challenge: &[u8; 32]) -> Login {
         let identity = *self.public();
-        Login { identity, signature: self.sign(&Login::signed_message(&identity, server, challenge)) }
+        Login(Proof { identity, signature: self.sign(&Login::signed_message(&identity, server, challenge)) })
     }
 }
 
@@ -103,10 +88,10 @@ impl Fingerprint {
     /// # Errors
     /// [`LoginError::OtherIdentity`], [`LoginError::Signature`].
     pub fn verify_login(&self, login: &Login, server: &[u8], challenge: &[u8; 32]) -> Result<(), LoginError> {
-        if login.identity.fingerprint() != *self {
+        if login.identity().fingerprint() != *self {
             return Err(LoginError::OtherIdentity);
         }
-        let signed = Login::signed_message(&login.identity, server, challenge);
-        if login.identity.verifies(&signed, &login.signature) { Ok(()) } else { Err(LoginError::Signature) }
+        let signed = Login::signed_message(login.identity(), server, challenge);
+        if login.0.verifies(&signed) { Ok(()) } else { Err(LoginError::Signature) }
     }
 }

@@ -8,16 +8,14 @@
 
 use crate::certificate::{Address, IssuerKey};
 use crate::codec::{Reader, Write};
-use crate::crypto::sign::SIGNATURE_LEN;
 use crate::error::{CertificateRequestError, DecodeError};
 use crate::identity::IdentityKeyPair;
-use crate::keys::{IdentityKey, Signature, UnixTime};
+use crate::keys::{IdentityKey, UnixTime};
 use crate::labels::Label;
+use crate::wire::VERSION;
+use crate::wire::proof::Proof;
 use alloc::vec::Vec;
 use rand_core::CryptoRng;
-
-/// The version of challenges and requests.
-const VERSION: u8 = 1;
 
 /// What an issuer has a device sign before it certifies its identity. It serves once: [`Self::verify`] takes it by value.
 ///
@@ -107,8 +105,8 @@ impl CertificateChallenge {
         if now > self.not_after {
             return Err(CertificateRequestError::Expired);
         }
-        let identity = request.identity;
-        if !identity.verifies(&self.signed_message(&identity), &request.signature) {
+        let identity = *request.identity();
+        if !request.0.verifies(&self.signed_message(&identity)) {
             return Err(CertificateRequestError::Signature);
         }
         Ok(VerifiedRequest { issuer: self.issuer, identity, address: self.address })
@@ -130,27 +128,20 @@ impl CertificateChallenge {
 /// version(1) = 1 || identity key(64) || signature of the identity(64)
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CertificateRequest {
-    identity: IdentityKey,
-    signature: Signature,
-}
+pub struct CertificateRequest(Proof);
 
 impl CertificateRequest {
     /// Length of the encoding in bytes.
-    pub const LEN: usize = 1 + IdentityKey::LEN + SIGNATURE_LEN;
+    pub const LEN: usize = Proof::LEN;
 
     /// The identity that it claims to be of.
     pub fn identity(&self) -> &IdentityKey {
-        &self.identity
+        &self.0.identity
     }
 
     /// The encoding.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(Self::LEN);
-        out.u8(VERSION);
-        self.identity.write(&mut out);
-        out.bytes(&self.signature.0);
-        out
+        self.0.encode()
     }
 
     /// Reads an encoding. Says nothing about the signature.
@@ -158,10 +149,7 @@ impl CertificateRequest {
     /// # Errors
     /// [`DecodeError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        Reader::whole(bytes, |reader| {
-            version(reader)?;
-            Ok(Self { identity: IdentityKey::read(reader)?, signature: Signature::read(reader)? })
-        })
+        Proof::decode(bytes).map(Self)
     }
 }
 
@@ -209,6 +197,6 @@ impl IdentityKeyPair {
             return Err(CertificateRequestError::OtherAddress);
         }
         let identity = *self.public();
-        Ok(CertificateRequest { identity, signature: self.sign(&challenge.signed_message(&identity)) })
+        Ok(CertificateRequest(Proof { identity, signature: self.sign(&challenge.signed_message(&identity)) }))
     }
 }

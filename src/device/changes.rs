@@ -11,7 +11,7 @@ use crate::keys::MailboxAddress;
 use crate::labels::Label;
 use crate::state::{self, Image};
 use alloc::vec::Vec;
-use core::{fmt, mem};
+use core::fmt;
 use rand_core::CryptoRng;
 
 /// The kind of the head's record.
@@ -164,9 +164,14 @@ pub struct MailboxChanges {
 impl MailboxChanges {
     /// Leaves out what was there before and is there afterwards.
     pub(super) fn settle(&mut self) {
-        let (before, after) = (mem::take(&mut self.gone), mem::take(&mut self.came));
-        self.gone = before.iter().filter(|address| !after.contains(address)).copied().collect();
-        self.came = after.iter().filter(|address| !before.contains(address)).copied().collect();
+        let Self { came, gone } = self;
+        came.retain(|address| match gone.iter().position(|before| before == address) {
+            Some(at) => {
+                gone.remove(at);
+                false
+            }
+            None => true,
+        });
     }
 }
 

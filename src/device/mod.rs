@@ -4,6 +4,7 @@
 //! changed until [`Pending::commit`] was given a place to store them and that succeeded: **persist, then transmit** is
 //! the only order there is. Dropping a `Pending`, or failing to store, leaves the device as it was.
 
+mod accept;
 mod certificates;
 mod changes;
 mod debts;
@@ -16,6 +17,7 @@ mod group_debts;
 mod group_open;
 mod group_questions;
 mod group_records;
+mod group_waiting;
 mod index;
 mod mailbox;
 mod manage;

@@ -13,7 +13,6 @@ use crate::prekey::VerifiedPreKeyBundle;
 use crate::session::{Control, Rank, Session};
 use crate::wire::bundle::PreKeyBundle;
 use crate::wire::control::encode_receipt;
-use crate::wire::envelope::Envelope;
 use crate::wire::payload::PayloadKind;
 use crate::wire::sealed::Tag;
 use alloc::boxed::Box;
@@ -156,7 +155,7 @@ impl Device {
             Owed::Answer(id) => {
                 let held = self.sessions.get(&id).filter(|held| self.owes_answer(id, held)).ok_or(nothing)?;
                 self.peers.get(&held.session.peer_fingerprint()).filter(|peer| !peer.blocked).ok_or(nothing)?;
-                (id, Control::Heard, Change::Standing(id, held.standing))
+                (id, Control::Heard, None)
             }
             Owed::Rank(id) => {
                 let held = self.sessions.get(&id).filter(|held| held.standing.owes_rank).ok_or(nothing)?;
@@ -164,7 +163,7 @@ impl Device {
                 self.peers.get(&peer).filter(|known| !self.is_stranger(peer, known)).ok_or(nothing)?;
                 let rank = self.rank_to_tell(peer).filter(|rank| *rank > held.session.rank()).ok_or(nothing)?;
                 let standing = Standing { owes_rank: false, ..held.standing };
-                (id, Control::Outranked(rank), Change::Standing(id, standing))
+                (id, Control::Outranked(rank), Some(Change::Standing(id, standing)))
             }
             Owed::Certificate(name) => {
                 let mut peer =
@@ -172,16 +171,18 @@ impl Device {
                 let (id, held) = self.best_session(name).ok_or(nothing)?;
                 let certificate = self.good_certificate(now).filter(|_| held.session.is_answered()).ok_or(nothing)?;
                 peer.told = Some(certificate.id());
-                (*id, Control::Certificate(Box::new(certificate.encode_in_place())), Change::Peer(name, Some(peer)))
+                let control = Control::Certificate(Box::new(certificate.encode_in_place()));
+                (*id, control, Some(Change::Peer(name, Some(peer))))
             }
         };
         let content = control.encode();
         let message = Outbound { kind: PayloadKind::Control, content: &content };
         let held = self.sessions.get(&session).ok_or(nothing)?;
         let sealed = held.session.plan_seal(message, self.policy.padding, rng)?;
-        let envelope = Sealed::new(sealed.envelope, held.session.mailbox());
-        let plan = Vec::from([Change::Seal(session, sealed.step), change]);
-        Ok(Pending::new(self, plan, envelope))
+        let (envelope, tag, mailbox) = (sealed.envelope, sealed.tag, held.session.mailbox());
+        let mut plan = Vec::from([Change::Seal(session, sealed.step)]);
+        plan.extend(change);
+        Ok(Pending::new(self, plan, Sealed { envelope, mailbox, tag, renews: false }))
     }
 
     /// Whether an answer is owed on a session.
@@ -197,11 +198,12 @@ impl Device {
         let content = Control::Ended.encode();
         let message = Outbound { kind: PayloadKind::Control, content: &content };
         let sealed = held.session.plan_seal(message, self.policy.padding, rng).ok()?;
-        Some(Sealed::new(sealed.envelope, held.session.mailbox()))
+        let (envelope, tag, mailbox) = (sealed.envelope, sealed.tag, held.session.mailbox());
+        Some(Sealed { envelope, mailbox, tag, renews: false })
     }
 
-    /// The rank that a peer who sends on another session may have lost; if it has dropped all of them, the greatest. `None` while this device's own introduction is
-    /// unanswered: that tells the peer by itself, and if both told each other so, both would renew without end.
+    /// The rank that a peer who sends on another session may have lost; if it has dropped all of them, the greatest. `None`
+    /// while this device's own introduction is unanswered: that tells the peer by itself, and if both told each other so, both would renew without end.
     pub(super) fn rank_to_tell(&self, peer: Fingerprint) -> Option<Rank> {
         match self.best_session(peer) {
             Some((_, held)) => held.session.is_answered().then(|| held.session.rank()),
@@ -288,7 +290,8 @@ impl Device {
                     known.shown |= shows_now;
                     plan.push(Change::Peer(peer, Some(Box::new(known))));
                 }
-                return Ok((plan, Sealed::new(sealed.envelope, held.session.mailbox())));
+                let (envelope, tag, mailbox) = (sealed.envelope, sealed.tag, held.session.mailbox());
+                return Ok((plan, Sealed { envelope, mailbox, tag, renews: false }));
             }
         }
         let renews = self.sessions_with(peer).next().is_some();
@@ -305,7 +308,7 @@ impl Device {
         if self.best_session(peer).is_some() {
             self.owe_chains(peer, &mut plan);
         }
-        Ok((plan, Sealed { renews, ..Sealed::new(sealed.envelope, None) }))
+        Ok((plan, Sealed { envelope: sealed.envelope, mailbox: None, tag: sealed.tag, renews }))
     }
 
     /// Makes a session with the bundle kept for a peer, above every rank known.
@@ -322,11 +325,12 @@ impl Device {
         let above = known.map_or(0, |rank| rank.created_at.saturating_add(1));
         let show = peer.shown || (peer.added && by_people);
         let certificate = self.good_certificate(now).filter(|_| show);
-        // One that the peer is known to hold.
-        let best = self.best_session(fingerprint).filter(|(_, held)| held.session.is_answered()).map(|(id, _)| *id);
-        let before = best.or_else(|| self.best_answered(fingerprint)).and_then(|id| self.sessions.get(&id));
-        let greatest = || self.sessions_with(fingerprint).max_by_key(|(_, held)| held.session.rank());
-        let before = before.map(|held| &**held).or_else(|| greatest().map(|(_, held)| held)).map(|held| &held.session);
+        // Rather one that the peer is known to hold, and of these the one that is sent on.
+        let before = self.sessions_with(fingerprint).map(|(_, held)| held).max_by_key(|held| {
+            let answered = held.session.is_answered();
+            (answered, answered && held.standing.fading_since.is_none(), held.session.rank())
+        });
+        let before = before.map(|held| &held.session);
         let session = Session::initiate_after(before, &self.identity, certificate, &bundle, now.0.max(above), rng)?;
         peer.use_bundle();
         peer.renew = false;
@@ -406,11 +410,4 @@ pub struct Sealed {
     /// Whether it begins a session in place of one that may have opened nothing: what was sealed before, and no receipt has
     /// named, may be lost. Send it again.
     pub renews: bool,
-}
-
-impl Sealed {
-    fn new(envelope: Vec<u8>, mailbox: Option<MailboxAddress>) -> Self {
-        let tag = Envelope::parse(&envelope).map_or(Tag([0; Tag::LEN]), |envelope| envelope.tag());
-        Self { envelope, mailbox, tag, renews: false }
-    }
 }

@@ -53,10 +53,12 @@ mod members;
 mod membership;
 mod messages;
 mod names;
+mod needed;
 mod operation;
 mod plan;
 mod record;
 mod roster;
+mod verify;
 mod waiting;
 
 pub use crate::keys::{AccountId, DeviceId, OperationId, PeerId};

@@ -1,19 +1,18 @@
 //! What would become of operations that came: computed from `&self`, nothing is changed.
 
-use super::author::{Author, AuthorError, Authors};
+use super::author::Author;
 use super::batch::{Batch, Cost};
 use super::form::{Candidate, Planned};
 use super::index::{ASIDE, At, MOVED, New, Overlay, View, count};
 use super::operation::{Change, Operation};
 use super::record;
-use super::roster::{Kind, Roster};
+use super::roster::Roster;
 use super::waiting::{Verified, Waiting};
-use crate::crypto::sign::SignPublic;
 use crate::error::OperationError;
 use crate::keys::{AccountId, OperationId, PeerId};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 /// What became of an operation that was given.
@@ -124,45 +123,6 @@ impl Plan {
     }
 }
 
-/// Verification keys, each made ready once for a batch.
-pub(super) type Keys = BTreeMap<[u8; 32], SignPublic>;
-
-/// Checks what can be checked of an operation without the log: who signed it.
-pub(super) fn verify(
-    log: &OperationId,
-    (id, operation, bytes): (OperationId, Operation, &[u8]),
-    authors: &dyn Authors,
-    keys: &mut Keys,
-    peer: PeerId,
-) -> Result<Verified, OperationError> {
-    if (operation.is_genesis() && id != *log) || (!operation.is_genesis() && operation.log != *log) {
-        return Err(OperationError::OtherLog);
-    }
-    let find = |author: &Author| {
-        authors.author(author).map_err(|error| match error {
-            AuthorError::Unknown => OperationError::UnknownAuthor(author.account),
-            AuthorError::NotADevice => OperationError::NotADevice(author.account),
-        })
-    };
-    let key = find(&operation.author)?;
-    let target = match operation.changes.as_slice() {
-        [Change::Retire { device, admission }] => {
-            let target = Author { device: *device, admission: *admission, ..operation.author };
-            Some(find(&target)?.rank)
-        }
-        _ => None,
-    };
-    let verify = keys.entry(key.verify).or_insert_with(|| SignPublic::new(key.verify));
-    if !operation.verifies(verify) {
-        return Err(OperationError::Signature);
-    }
-    Ok(Verified { id, operation, bytes: bytes.to_vec(), rank: key.rank, target, peer })
-}
-
-fn is_leave(verified: &Verified) -> bool {
-    matches!(verified.operation.changes.as_slice(), [Change::Leave])
-}
-
 /// One that is not taken, and why.
 type NotTaken<'a> = Box<(Verdict, Cow<'a, Verified>)>;
 
@@ -175,7 +135,7 @@ pub(super) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn is_known(&self, id: &OperationId) -> bool {
+    pub(super) fn is_known(&self, id: &OperationId) -> bool {
         self.roster.index.find(id).is_some()
     }
 
@@ -228,21 +188,6 @@ impl<'a> Planner<'a> {
         plan.verdicts.sort_unstable_by_key(|&(id, _)| id);
     }
 
-    /// Whether what could not count may count after one of these: a retiring that outranks, by who may write, or a cut of who has
-    /// retired devices, which may take the retiring.
-    fn stirs(&self, batch: &Batch<'_>, order: &[usize]) -> bool {
-        let mut standing: BTreeMap<Author, bool> = BTreeMap::new();
-        let takes = |(kind, named): (Kind, &AccountId)| {
-            kind.cuts() && self.roster.find_account(named).is_some_and(|account| !account.retired.is_empty())
-        };
-        order.iter().filter_map(|&which| batch.list.get(which)?.as_ref()).any(|verified| {
-            let author = &verified.operation.author;
-            let outranks = verified.target.is_some_and(|target| verified.rank < target);
-            (outranks && *standing.entry(*author).or_insert_with(|| self.may_write(author, &BTreeSet::new())))
-                || verified.operation.changes.iter().filter_map(Kind::of).any(takes)
-        })
-    }
-
     /// Adds what waits and has to do with what came, as far as the budget goes: without one, nothing is taken anyway.
     fn gather(&self, batch: &mut Batch<'a>, plan: &mut Plan) {
         if self.waiting.len() == 0 {
@@ -291,65 +236,6 @@ impl<'a> Planner<'a> {
             }
         }
         order
-    }
-
-    /// Those that may count, as far as their authors' present standing says, and their pasts. Where something stirs, all may but
-    /// what waits until a peer has ended.
-    fn needed(&self, batch: &Batch<'_>, stirs: bool) -> Vec<bool> {
-        if self.restoring {
-            return alloc::vec![true; batch.list.len()];
-        }
-        let mut appointed: BTreeSet<AccountId> = BTreeSet::new();
-        for verified in batch.list.iter().flatten() {
-            let appoints = |change: &Change| match change {
-                Change::Appoint(account) => Some(*account),
-                _ => None,
-            };
-            appointed.extend(verified.operation.changes.iter().filter_map(appoints));
-        }
-        let mut standing: BTreeMap<Author, bool> = BTreeMap::new();
-        let mut may_count = |verified: &Cow<'_, Verified>| {
-            let held = matches!(verified, Cow::Borrowed(_)) && self.waiting.is_unfinished(&verified.peer);
-            if stirs && !held {
-                return true;
-            }
-            let author = &verified.operation.author;
-            // A leaving of what is not here is no reason to take it.
-            if is_leave(verified) {
-                return verified.operation.parents.iter().all(|parent| self.is_known(parent));
-            }
-            *standing.entry(*author).or_insert_with(|| self.may_write(author, &appointed))
-        };
-        let mut needed = alloc::vec![false; batch.list.len()];
-        // What waits for a parent needs it too, if it may count.
-        let all = batch.list.iter().flatten().enumerate();
-        let mut stack: Vec<usize> = all.filter(|(_, verified)| may_count(verified)).map(|(which, _)| which).collect();
-        while let Some(which) = stack.pop() {
-            if let (Some(Some(verified)), Some(needed)) = (batch.list.get(which), needed.get_mut(which))
-                && !core::mem::replace(needed, true)
-            {
-                stack.extend(verified.operation.parents.iter().filter_map(|parent| batch.find(parent)));
-            }
-        }
-        // A leaving goes with its addition.
-        for (which, verified) in batch.list.iter().flatten().enumerate() {
-            let taken = |parent| batch.find(parent).is_some_and(|at| needed.get(at) == Some(&true));
-            let goes = is_leave(verified) && verified.operation.parents.iter().all(taken);
-            if let Some(needed) = needed.get_mut(which).filter(|_| goes) {
-                *needed = true;
-            }
-        }
-        needed
-    }
-
-    fn may_write(&self, author: &Author, appointed: &BTreeSet<AccountId>) -> bool {
-        let Some(at) = self.roster.names.find(&author.account) else { return appointed.contains(&author.account) };
-        let device = self.roster.find_device(at, &author.device, &author.admission);
-        let retired = self
-            .roster
-            .account(at)
-            .is_some_and(|account| account.retired.iter().any(|&(_, retired)| Some(retired) == device));
-        !retired && (self.roster.has_authority(at) || appointed.contains(&author.account))
     }
 
     /// Plans to take one whose parents are here.

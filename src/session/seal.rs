@@ -30,6 +30,7 @@ impl SealStep {
 pub(crate) struct Sealed {
     pub(crate) step: Box<SealStep>,
     pub(crate) envelope: Vec<u8>,
+    pub(crate) tag: Tag,
     #[cfg(feature = "vectors")]
     pub(crate) message_key: crate::secret::Guarded<32>,
 }
@@ -109,6 +110,7 @@ impl Session {
             Ok(Sealed {
                 step,
                 envelope,
+                tag: outgoing.tag,
                 #[cfg(feature = "vectors")]
                 message_key: outgoing.message_key,
             })

@@ -8,6 +8,7 @@ pub(crate) mod envelope;
 pub(crate) mod fragment;
 pub(crate) mod introduction;
 pub(crate) mod payload;
+pub(crate) mod proof;
 pub(crate) mod roster;
 pub(crate) mod sealed;
 
