@@ -41,6 +41,8 @@ fn sealed_twice_at_one_position_has_diverged() {
         *forged.last_mut().unwrap() ^= 1;
         assert_eq!(talk.bob_reads(&forged), Err(OpenError::Rejected));
         assert_eq!(talk.bob_reads(before), Err(OpenError::Duplicate));
+        // It is reported once.
+        assert_eq!(talk.bob_reads(envelope), Err(OpenError::Duplicate));
     }
     // That it is due outlives a restart; the next message to Alice is an introduction, as soon as there is a bundle.
     talk.bob = state(&talk.bob).restore();

@@ -72,28 +72,29 @@ impl Device {
     fn plan_open(&self, bytes: &[u8], search: Option<Search<'_>>, now: UnixTime) -> Result<Planned, OpenError> {
         let envelope = Envelope::parse(bytes).map_err(OpenError::Malformed)?;
         let opening = Opening::new(&envelope);
-        let before = self.recent.find(envelope.tag());
-        if before.is_some_and(|before| before == digest(&opening)) {
+        // Only where it can be a duplicate its body is hashed for that.
+        let tag_came = self.recent.has_tag(envelope.tag());
+        let one = || recent::Opened::new(envelope.tag(), digest(&opening));
+        if tag_came && self.recent.has(&one()) {
             return Err(OpenError::Duplicate);
         }
-        let (mut changes, opened) = self.plan_new(&opening, before.is_some(), search, now)?;
-        // What can't be read may come to be read.
-        if !matches!(opened.event, Event::Unreadable { .. }) {
-            let opened = recent::Opened::new(envelope.tag(), digest(&opening));
-            changes.push(Change::Recent(RecentChange::Push(opened)));
+        let (mut changes, opened) = self.plan_new(&opening, tag_came, search, now)?;
+        // One that is too far ahead can be read when more have come.
+        if !matches!(opened.event, Event::Unreadable { why: Unreadable::TooFarAhead, .. }) {
+            changes.push(Change::Recent(RecentChange::Push(one())));
         }
         Ok((changes, opened))
     }
 
-    /// Plans to open an envelope that was not opened lately. `tag_opened`: another one under its tag was.
+    /// Plans to open an envelope that did not come lately. `tag_came`: another one under its tag did.
     fn plan_new(
         &self,
         opening: &Opening<'_>,
-        tag_opened: bool,
+        tag_came: bool,
         search: Option<Search<'_>>,
         now: UnixTime,
     ) -> Result<Planned, OpenError> {
-        if let Some(result) = self.plan_recognised(opening, tag_opened, now) {
+        if let Some(result) = self.plan_recognised(opening, tag_came, now) {
             return result;
         }
         if let Some(prefix) = &opening.envelope.prefix {
@@ -137,7 +138,7 @@ impl Device {
     fn plan_recognised(
         &self,
         opening: &Opening<'_>,
-        tag_opened: bool,
+        tag_came: bool,
         now: UnixTime,
     ) -> Option<Result<Planned, OpenError>> {
         let tag = *opening.tag();
@@ -158,10 +159,10 @@ impl Device {
             let planned = match held.session.locate(&tag) {
                 None => continue,
                 // Another one was opened under this tag: the peer has sealed twice at one position, or someone copies tags.
-                Some(Place::Spent) if tag_opened && held.session.is_authentic(opening) => {
+                Some(Place::Spent) if tag_came && held.session.is_authentic(opening) => {
                     Err(OpenError::Diverged(held.session.peer_fingerprint()))
                 }
-                Some(Place::Spent) if tag_opened => Err(OpenError::Rejected),
+                Some(Place::Spent) if tag_came => Err(OpenError::Rejected),
                 Some(Place::Spent) => Err(OpenError::Duplicate),
                 Some(place) => held.session.plan_open(place, opening, now),
             };

@@ -1,10 +1,11 @@
-//! Which envelopes were opened lately: one that comes again is known, and told from another one under the same tag.
+//! Which envelopes were opened lately, or could not be read: one that comes again is known, and told from another one under the
+//! same tag.
 
 use crate::codec::{Reader, Write};
 use crate::error::DecodeError;
 use crate::limits::{MAX_RECENT_BLOCKS, RECENT_PER_BLOCK};
 use crate::wire::sealed::Tag;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 /// The first bytes of a tag. Whoever makes another envelope under the same ones has only its own taken for a duplicate.
@@ -13,7 +14,7 @@ type Name = [u8; 8];
 pub(super) type Digest = [u8; 4];
 
 /// One envelope that was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Opened {
     name: Name,
     digest: Digest,
@@ -39,11 +40,11 @@ pub(super) struct Block {
 
 /// The envelopes opened last, at least all but a block of the last [`MAX_RECENT_BLOCKS`] blocks.
 ///
-/// Invariant: blocks ascend by one, all but the last are full, none is empty; `by_name` mirrors them.
+/// Invariant: blocks ascend by one, all but the last are full, none is empty, no envelope is in two places; `known` mirrors them.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     blocks: VecDeque<Block>,
-    by_name: BTreeMap<Name, Digest>,
+    known: BTreeSet<Opened>,
 }
 
 /// A change. Applying it turns it into its own inverse.
@@ -56,9 +57,15 @@ pub(super) enum RecentChange {
 }
 
 impl Recent {
-    /// What the body of the envelope of this tag was, if one was opened lately.
-    pub(super) fn find(&self, tag: Tag) -> Option<Digest> {
-        self.by_name.get(&name(tag)).copied()
+    /// Whether an envelope of this tag came lately, whatever was in it.
+    pub(super) fn has_tag(&self, tag: Tag) -> bool {
+        let of = |digest| Opened::new(tag, digest);
+        self.known.range(of([0; 4])..=of([0xff; 4])).next().is_some()
+    }
+
+    /// Whether this envelope came lately.
+    pub(super) fn has(&self, opened: &Opened) -> bool {
+        self.known.contains(opened)
     }
 
     /// Where the next one is stored.
@@ -82,7 +89,7 @@ impl Recent {
     }
 
     fn push(&mut self, opened: Opened) -> Option<Block> {
-        self.by_name.insert(opened.name, opened.digest);
+        self.known.insert(opened);
         if let Some(block) = self.blocks.back_mut().filter(|block| block.opened.len() < RECENT_PER_BLOCK) {
             block.opened.push(opened);
             return None;
@@ -94,7 +101,7 @@ impl Recent {
         }
         let oldest = self.blocks.pop_front();
         for opened in oldest.iter().flat_map(|block| &block.opened) {
-            self.by_name.remove(&opened.name);
+            self.known.remove(opened);
         }
         oldest
     }
@@ -105,9 +112,9 @@ impl Recent {
         if block.opened.is_empty() {
             self.blocks.pop_back();
         }
-        self.by_name.remove(&opened.name);
+        self.known.remove(&opened);
         if let Some(oldest) = oldest {
-            self.by_name.extend(oldest.opened.iter().map(|opened| (opened.name, opened.digest)));
+            self.known.extend(&oldest.opened);
             self.blocks.push_front(oldest);
         }
         Some(opened)
@@ -159,8 +166,9 @@ impl Recent {
         if self.blocks.len() > MAX_RECENT_BLOCKS {
             return Err(DecodeError::TooLong);
         }
-        self.by_name = self.blocks.iter().flat_map(|block| &block.opened).map(|one| (one.name, one.digest)).collect();
-        Ok(())
+        self.known = self.blocks.iter().flat_map(|block| &block.opened).copied().collect();
+        let count: usize = self.blocks.iter().map(|block| block.opened.len()).sum();
+        if self.known.len() == count { Ok(()) } else { Err(DecodeError::Invalid) }
     }
 }
 
@@ -195,13 +203,18 @@ mod tests {
             let mut change = RecentChange::Push(opened(i));
             recent.swap(&mut change);
             recent.swap(&mut change);
-            assert_eq!(recent.find(tag(i)), None);
+            assert!(!recent.has_tag(tag(i)) && !recent.has(&opened(i)));
             if i >= all {
-                assert!(recent.find(tag(i - all + RECENT_PER_BLOCK)).is_some(), "{i}");
+                assert!(recent.has_tag(tag(i - all + RECENT_PER_BLOCK)), "{i}");
             }
             let place = recent.next_place();
             recent.swap(&mut change);
-            assert_eq!(recent.find(tag(i)), Some(opened(i).digest));
+            assert!(recent.has_tag(tag(i)) && recent.has(&opened(i)));
+            // Another one under the same tag comes and goes, and takes nothing along.
+            let mut other = RecentChange::Push(Opened { digest: [0xff; 4], ..opened(i) });
+            recent.swap(&mut other);
+            recent.swap(&mut other);
+            assert!(recent.has(&opened(i)));
             assert_eq!(recent.places().last(), Some(place));
         }
         assert_eq!(recent.blocks.len(), MAX_RECENT_BLOCKS);
@@ -214,7 +227,7 @@ mod tests {
             assert_eq!(Reader::whole(&out, |reader| restored.read_block(reader)), Ok(place));
         }
         restored.finish_restore().unwrap();
-        assert_eq!(restored.by_name, recent.by_name);
+        assert_eq!(restored.known, recent.known);
         assert_eq!(restored.next_place(), recent.next_place());
         // A block that is missing, or there twice, is noticed.
         let block = restored.blocks.remove(3).unwrap();

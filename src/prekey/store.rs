@@ -2,7 +2,6 @@
 
 use crate::crypto::dh::DhPrivate;
 use crate::crypto::kem::{KemKeyPair, KemSeed};
-use crate::crypto::{HANDSHAKE_STACK, scrubbed};
 use crate::error::PreKeyError;
 use crate::identity::IdentityKeyPair;
 use crate::keys::{DhPublic, SessionId, UnixTime};
@@ -249,19 +248,6 @@ impl PreKeyStore {
         if count > MAX_ONE_TIME_PREKEYS {
             return Err(PreKeyError::TooMany);
         }
-        // New keys are on the stack until they have a place of their own.
-        Ok(scrubbed::<HANDSHAKE_STACK, _>(|| self.plan_keys(identity, count, rotation, lifetimes, now, rng)))
-    }
-
-    fn plan_keys<R: CryptoRng + ?Sized>(
-        &self,
-        identity: &IdentityKeyPair,
-        count: usize,
-        rotation: Rotation,
-        lifetimes: &PreKeyLifetimes,
-        now: UnixTime,
-        rng: &mut R,
-    ) -> (Vec<PreKeyChange>, PreKeyUpload) {
         let number = self.next_number(now);
         let mut changes = match rotation {
             Rotation::Revoke => self.plan_revoke(),
@@ -293,7 +279,7 @@ impl PreKeyStore {
         }
         changes.extend(fresh.into_iter().map(|(id, stored)| PreKeyChange::OneTime(id, Some(stored))));
         let signed = SignedPreKey::sign(signed, identity);
-        (changes, PreKeyUpload::sign(identity, number, signed, one_time.into_values().collect()))
+        Ok((changes, PreKeyUpload::sign(identity, number, signed, one_time.into_values().collect())))
     }
 
     /// Whether the current signed prekey goes on.

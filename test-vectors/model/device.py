@@ -120,7 +120,7 @@ class Device:
         self.certificate = None
         self.roots = []
         self.follows = []  # what there is to tell of the envelope that was opened last
-        self.opened = {}  # first 8 bytes of a tag: first 4 of hb, of all envelopes
+        self.opened = {}  # first 8 bytes of a tag: the first 4 of hb of all envelopes that came under it
 
     # 3. Prekeys
 
@@ -338,11 +338,11 @@ class Device:
         with refusal("Malformed"):
             envelope = s.read_envelope(data)
         name, digest = envelope.tag[:8], envelope.hb[:4]
-        need(self.opened.get(name) != digest, "Duplicate")
+        need(digest not in self.opened.get(name, ()), "Duplicate")
         self.follows = []
         out = self._open(envelope, search)
-        if out[0] != "unreadable":
-            self.opened[name] = digest
+        if out[0] != "unreadable" or out[2] != "TooFarAhead":
+            self.opened.setdefault(name, set()).add(digest)
         return out
 
     def _open(self, envelope, search):
