@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-const OPEN: Intake = Intake { peer: PeerId([1; 32]), budget: u64::MAX, unfinished: false };
+const OPEN: Intake = Intake { peer: PeerId::from_bytes([1; 32]), budget: u64::MAX, unfinished: false };
 
 /// Time that this thread has had a processor, where the system says so: what others do beside it is not the log's.
 fn busy() -> Duration {
@@ -44,7 +44,7 @@ fn numbered(i: usize) -> AccountId {
     id[..8].copy_from_slice(&(i as u64).to_be_bytes());
     // Names are hashes: their first bytes are not in order.
     id[0] = (i * 157) as u8;
-    AccountId(id)
+    AccountId::from_bytes(id)
 }
 
 /// A small generator, for shapes.

@@ -273,11 +273,21 @@ macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(pub [u8; Self::LEN]);
+        pub struct $name(pub(crate) [u8; Self::LEN]);
 
         impl $name {
-            /// Bytes of a name.
+            /// Length in bytes.
             pub const LEN: usize = 32;
+
+            /// A name that was stored or received as bytes.
+            pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+                Self(bytes)
+            }
+
+            /// The 32 bytes.
+            pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
+                &self.0
+            }
         }
 
         text!($name);

@@ -19,7 +19,7 @@ use sceau::log::{
 use sceau_testkit::log_world::{People, World, account, author};
 use sceau_testkit::talk::at;
 
-const OPEN: Intake = Intake { peer: PeerId([1; 32]), budget: u64::MAX, unfinished: false };
+const OPEN: Intake = Intake { peer: PeerId::from_bytes([1; 32]), budget: u64::MAX, unfinished: false };
 
 #[test]
 fn replicas_agree() {
@@ -65,31 +65,31 @@ fn answers_are_bounded() {
     chain(&mut full, &people, 2_500);
     let mut empty = Log::open(full.id(), &genesis, &people).unwrap().0;
     let (mut asks, mut answers) = (Exchange::new(), Exchange::new());
-    asks.add_peer(PeerId([2; 32]), at(1_000_000));
-    answers.add_peer(PeerId([1; 32]), at(1_000_000));
+    asks.add_peer(PeerId::from_bytes([2; 32]), at(1_000_000));
+    answers.add_peer(PeerId::from_bytes([1; 32]), at(1_000_000));
     let mut rounds = 0;
     while empty.heads_hash() != full.heads_hash() {
         let want = question(&mut empty, &mut asks);
-        let answer = answers.answer(&full, &PeerId([1; 32]), &want, at(1_000_000)).unwrap();
+        let answer = answers.answer(&full, &PeerId::from_bytes([1; 32]), &want, at(1_000_000)).unwrap();
         assert!(answer.len() <= MAX_ANSWER_LEN);
         let Ok(LogMessage::Ops(ops)) = LogMessage::decode(&answer) else { panic!("an answer") };
-        asks.receive(&mut empty, &people, &PeerId([2; 32]), ops, at(1_000_000)).unwrap().commit();
+        asks.receive(&mut empty, &people, &PeerId::from_bytes([2; 32]), ops, at(1_000_000)).unwrap().commit();
         rounds += 1;
         assert!(rounds < 10);
     }
     assert!(rounds > 2, "{rounds}");
-    assert!(asks.agrees(&PeerId([2; 32]), &empty));
+    assert!(asks.agrees(&PeerId::from_bytes([2; 32]), &empty));
     // Whoever asks for all of it again and again is sent so much, and the next day again.
     let mut thirsty = Exchange::new();
-    thirsty.add_peer(PeerId([2; 32]), at(1_000_000));
+    thirsty.add_peer(PeerId::from_bytes([2; 32]), at(1_000_000));
     let want = question(&mut Log::open(full.id(), &genesis, &people).unwrap().0, &mut thirsty);
     let mut sent = 0;
-    while let Some(answer) = answers.answer(&full, &PeerId([1; 32]), &want, at(1_000_000)) {
+    while let Some(answer) = answers.answer(&full, &PeerId::from_bytes([1; 32]), &want, at(1_000_000)) {
         sent += answer.len();
     }
     assert!(sent <= 128 * MAX_ANSWER_LEN, "{sent}");
-    assert!(answers.answer(&full, &PeerId([1; 32]), &want, at(1_000_000).plus(86_400)).is_some());
-    assert!(answers.answer(&full, &PeerId([9; 32]), &want, at(1_000_000)).is_none(), "a stranger");
+    assert!(answers.answer(&full, &PeerId::from_bytes([1; 32]), &want, at(1_000_000).plus(86_400)).is_some());
+    assert!(answers.answer(&full, &PeerId::from_bytes([9; 32]), &want, at(1_000_000)).is_none(), "a stranger");
 }
 
 #[test]
@@ -97,15 +97,15 @@ fn invented_heads_are_asked_of_who_named_them_only() {
     let (mut log, genesis, people) = founded();
     let mut exchange = Exchange::new();
     for peer in 1..4 {
-        exchange.add_peer(PeerId([peer; 32]), at(1_000_000));
+        exchange.add_peer(PeerId::from_bytes([peer; 32]), at(1_000_000));
     }
     // All agree.
     let same = Log::open(log.id(), &genesis, &people).unwrap().0;
     for (peer, bytes) in exchange.poll(&mut log, at(1_000_000)) {
         let mut theirs = Exchange::new();
-        theirs.add_peer(PeerId([9; 32]), at(1_000_000));
+        theirs.add_peer(PeerId::from_bytes([9; 32]), at(1_000_000));
         let Ok(LogMessage::Want(want)) = LogMessage::decode(&bytes) else { panic!("a question") };
-        let answer = theirs.answer(&same, &PeerId([9; 32]), &want, at(1_000_000)).unwrap();
+        let answer = theirs.answer(&same, &PeerId::from_bytes([9; 32]), &want, at(1_000_000)).unwrap();
         let Ok(LogMessage::Ops(ops)) = LogMessage::decode(&answer) else { panic!("an answer") };
         exchange.receive(&mut log, &people, &peer, ops, at(1_000_000)).unwrap().commit();
     }
@@ -113,18 +113,19 @@ fn invented_heads_are_asked_of_who_named_them_only() {
     // The second names something else.
     let (mut liar, mut other) = (Exchange::new(), Log::open(log.id(), &genesis, &people).unwrap().0);
     chain(&mut other, &people, 1);
-    liar.add_peer(PeerId([9; 32]), at(1_000_000));
+    liar.add_peer(PeerId::from_bytes([9; 32]), at(1_000_000));
     let want = question(&mut other, &mut liar);
-    exchange.answer(&log, &PeerId([2; 32]), &want, at(1_000_000)).unwrap();
+    exchange.answer(&log, &PeerId::from_bytes([2; 32]), &want, at(1_000_000)).unwrap();
     let asked = exchange.poll(&mut log, at(1_000_000).plus(1));
-    assert_eq!(asked.iter().map(|(peer, _)| *peer).collect::<Vec<_>>(), [PeerId([2; 32])]);
+    assert_eq!(asked.iter().map(|(peer, _)| *peer).collect::<Vec<_>>(), [PeerId::from_bytes([2; 32])]);
     // It answers that it has nothing, under the hash of something.
     let Ok(LogMessage::Want(back)) = LogMessage::decode(&asked[0].1) else { panic!("a question") };
-    let mut empty = liar.answer(&other, &PeerId([9; 32]), &back, at(1_000_000)).unwrap();
+    let mut empty = liar.answer(&other, &PeerId::from_bytes([9; 32]), &back, at(1_000_000)).unwrap();
     empty.truncate(1 + 32 + 4 + 16 + 1);
     empty.extend([0, 0]);
     let Ok(LogMessage::Ops(ops)) = LogMessage::decode(&empty) else { panic!("an answer") };
-    let exchanged = exchange.receive(&mut log, &people, &PeerId([2; 32]), ops, at(1_000_000)).unwrap().commit();
+    let exchanged =
+        exchange.receive(&mut log, &people, &PeerId::from_bytes([2; 32]), ops, at(1_000_000)).unwrap().commit();
     assert!(exchanged.withheld);
     // It is asked again, less and less often.
     let mut times = Vec::new();
@@ -251,7 +252,7 @@ fn converse(
     loop {
         let before = questions;
         for i in 0..asks {
-            let (me, peer) = (PeerId([i as u8; 32]), PeerId([1 - i as u8; 32]));
+            let (me, peer) = (PeerId::from_bytes([i as u8; 32]), PeerId::from_bytes([1 - i as u8; 32]));
             for (_, bytes) in exchanges[i].poll(&mut logs[i], now) {
                 questions += 1;
                 assert!(questions < 1_000, "they ask without pause");
@@ -269,8 +270,8 @@ fn converse(
 
 fn two_of(log: Log, other: Log) -> ([Log; 2], [Exchange; 2]) {
     let mut exchanges = [Exchange::new(), Exchange::new()];
-    exchanges[0].add_peer(PeerId([1; 32]), at(1_000_000));
-    exchanges[1].add_peer(PeerId([0; 32]), at(1_000_000));
+    exchanges[0].add_peer(PeerId::from_bytes([1; 32]), at(1_000_000));
+    exchanges[1].add_peer(PeerId::from_bytes([0; 32]), at(1_000_000));
     ([log, other], exchanges)
 }
 
@@ -377,7 +378,7 @@ fn many_bans_and_lifts_mean_what_few_mean() {
 #[test]
 fn an_answer_without_end_ends() {
     let (mut log, _, people) = founded();
-    let (mut exchange, peer, id) = (Exchange::new(), PeerId([2; 32]), log.id());
+    let (mut exchange, peer, id) = (Exchange::new(), PeerId::from_bytes([2; 32]), log.id());
     exchange.add_peer(peer, at(1_000_000));
     let mut asked = Vec::new();
     for second in 0..3_000 {
@@ -396,7 +397,7 @@ fn an_answer_without_end_ends() {
     assert!(asked.len() <= 11, "{asked:?}");
     // Unfinished under the hash that is ours: then it is finished.
     let (_, want) = exchange.poll(&mut log, at(1_100_000)).pop().unwrap();
-    let orphans = run(&people, id, author(4, 1), OperationId([7; 32]), 500);
+    let orphans = run(&people, id, author(4, 1), OperationId::from_bytes([7; 32]), 500);
     let _ = exchange
         .receive(&mut log, &people, &peer, answer(&want, [9; 16], true, &orphans), at(1_100_000))
         .unwrap()
@@ -413,11 +414,11 @@ fn an_answer_without_end_ends() {
 #[test]
 fn one_answer_counts_for_a_question() {
     let (mut log, _, people) = founded();
-    let (mut exchange, peer, id) = (Exchange::new(), PeerId([2; 32]), log.id());
+    let (mut exchange, peer, id) = (Exchange::new(), PeerId::from_bytes([2; 32]), log.id());
     exchange.add_peer(peer, at(1_000_000));
     let now = at(1_000_000);
     let (_, want) = exchange.poll(&mut log, now).pop().unwrap();
-    let orphans = run(&people, id, author(4, 1), OperationId([7; 32]), 300);
+    let orphans = run(&people, id, author(4, 1), OperationId::from_bytes([7; 32]), 300);
     for _ in 0..3 {
         let ended = answer(&want, [9; 16], false, &orphans[..1]);
         let _ = exchange.receive(&mut log, &people, &peer, ended, now).unwrap().commit();
@@ -434,7 +435,7 @@ fn one_answer_counts_for_a_question() {
 fn looking_at_what_waits_is_charged() {
     let (mut log, _, people) = founded();
     let unfinished = Intake { unfinished: true, ..OPEN };
-    let orphans = run(&people, log.id(), author(4, 1), OperationId([7; 32]), 1_001);
+    let orphans = run(&people, log.id(), author(4, 1), OperationId::from_bytes([7; 32]), 1_001);
     give(&mut log, &people, &orphans[..1_000], unfinished);
     assert_eq!(log.waiting(), 1_000);
     let (outcome, _) = give(&mut log, &people, &orphans[1_000..], Intake { budget: 100, ..unfinished });
@@ -452,14 +453,14 @@ fn a_retiring_stores_nothing_of_what_is_unfinished() {
     let cut = signed(&people, id, author(0, 1), vec![id], vec![Change::Remove(account(1))]);
     give(&mut log, &people, &[cut], OPEN);
     let dead = run(&people, id, author(1, 1), id, 1_000);
-    give(&mut log, &people, &dead[..20], Intake { peer: PeerId([3; 32]), ..OPEN });
+    give(&mut log, &people, &dead[..20], Intake { peer: PeerId::from_bytes([3; 32]), ..OPEN });
     give(&mut log, &people, &dead, Intake { unfinished: true, ..OPEN });
     assert_eq!(log.waiting(), 1_000);
     let retire = |by: u8, device: u8| {
         let Author { device, admission, .. } = author(0, device);
         signed(&people, id, author(0, by), vec![id], vec![Change::Retire { device, admission }])
     };
-    let honest = Intake { peer: PeerId([4; 32]), ..OPEN };
+    let honest = Intake { peer: PeerId::from_bytes([4; 32]), ..OPEN };
     let (outcome, stored) = give(&mut log, &people, &[retire(2, 1)], honest);
     assert!(stored < 1_000 && outcome.spent < 100, "{stored} {}", outcome.spent);
     assert_eq!(log.waiting(), 1_000);

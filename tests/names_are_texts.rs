@@ -116,10 +116,10 @@ fn names_are_texts_for_people_and_bytes_for_machines() {
     both(&GroupId::from_bytes(bytes()), &bytes::<32>());
     both(&MailboxAddress::from_bytes(bytes()), &bytes::<32>());
     both(&RecordKey::from_bytes(bytes()), &bytes::<17>());
-    both(&AccountId(bytes()), &bytes::<32>());
-    both(&DeviceId(bytes()), &bytes::<32>());
-    both(&OperationId(bytes()), &bytes::<32>());
-    both(&PeerId(bytes()), &bytes::<32>());
+    both(&AccountId::from_bytes(bytes()), &bytes::<32>());
+    both(&DeviceId::from_bytes(bytes()), &bytes::<32>());
+    both(&OperationId::from_bytes(bytes()), &bytes::<32>());
+    both(&PeerId::from_bytes(bytes()), &bytes::<32>());
     both(&SessionId::from_bytes(bytes()), &bytes::<16>());
     both(&Tag::from_bytes(bytes()), &bytes::<16>());
     assert_eq!(serde_json::to_string(&sceau_testkit::talk::at(7)).unwrap(), "7");

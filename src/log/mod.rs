@@ -20,9 +20,9 @@
 //! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let (mut rng, bob) = (rand::rng(), AccountId([2; 32]));
+//! let (mut rng, bob) = (rand::rng(), AccountId::from_bytes([2; 32]));
 //! let key = OperationKey::generate(&mut rng);
-//! let alice = Author { account: AccountId([1; 32]), device: DeviceId([1; 32]), admission: OperationId([1; 32]) };
+//! let alice = Author { account: AccountId::from_bytes([1; 32]), device: DeviceId::from_bytes([1; 32]), admission: OperationId::from_bytes([1; 32]) };
 //! let accounts = Accounts(alice, key.public());
 //! // The first operation names the log.
 //! let genesis = Draft::genesis(alice, vec![], &mut rng)?.sign(&key);
@@ -30,7 +30,7 @@
 //! let mut disk = vec![first.bytes];
 //! // An operation on what is known so far. Store the record, then commit.
 //! let operation = log.draft(alice, vec![Change::Add(bob)])?.sign(&key);
-//! let intake = Intake { peer: PeerId([0; 32]), budget: u64::MAX, unfinished: false };
+//! let intake = Intake { peer: PeerId::from_bytes([0; 32]), budget: u64::MAX, unfinished: false };
 //! let receiving = log.receive(&[&operation.encode()], &accounts, intake);
 //! disk.extend(receiving.record().map(|record| record.bytes));
 //! let outcome = receiving.commit();

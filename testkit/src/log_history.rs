@@ -10,7 +10,7 @@ use std::fmt::Write;
 pub const PEOPLE: u8 = 7;
 
 /// Takes everything.
-pub const OPEN: Intake = Intake { peer: PeerId([1; 32]), budget: u64::MAX, unfinished: false };
+pub const OPEN: Intake = Intake { peer: PeerId::from_bytes([1; 32]), budget: u64::MAX, unfinished: false };
 
 #[derive(Debug)]
 pub struct History {
@@ -55,8 +55,10 @@ impl History {
             };
             changes.push(change);
         }
-        let retire =
-            |rank, name: u8| Change::Retire { device: DeviceId([rank; 32]), admission: OperationId([name; 32]) };
+        let retire = |rank, name: u8| Change::Retire {
+            device: DeviceId::from_bytes([rank; 32]),
+            admission: OperationId::from_bytes([name; 32]),
+        };
         match self.below(100) {
             0..5 => changes = vec![Change::Leave],
             // Who retires is set by who writes.
@@ -81,7 +83,7 @@ impl History {
         let name = self.writer(v);
         let (rank, mut changes) = self.changes(name == 0);
         if let [Change::Retire { admission, .. }] = changes.as_mut_slice() {
-            *admission = OperationId([name; 32]);
+            *admission = OperationId::from_bytes([name; 32]);
         }
         let mut parents = self.views[v].heads();
         if self.below(10) < 3 {
@@ -124,7 +126,7 @@ impl History {
         let mut writers = vec![0, 0];
         for (id, role) in self.views[v].members() {
             let weight = if role == Role::Admin { 4 } else { 1 };
-            writers.extend([id.0[0]].repeat(weight));
+            writers.extend([id.as_bytes()[0]].repeat(weight));
         }
         writers[self.below(writers.len())]
     }

@@ -42,12 +42,16 @@ impl Authors for People {
 
 /// The account of this name.
 pub fn account(name: u8) -> AccountId {
-    AccountId([name; 32])
+    AccountId::from_bytes([name; 32])
 }
 
 /// Its device of this rank: 0 is the recovery key.
 pub fn author(name: u8, rank: u8) -> Author {
-    Author { account: account(name), device: DeviceId([rank; 32]), admission: OperationId([name; 32]) }
+    Author {
+        account: account(name),
+        device: DeviceId::from_bytes([rank; 32]),
+        admission: OperationId::from_bytes([name; 32]),
+    }
 }
 
 /// A replica with what it has stored.
@@ -103,7 +107,7 @@ pub struct World {
 }
 
 fn peer(replica: usize) -> PeerId {
-    PeerId([replica as u8 + 1; 32])
+    PeerId::from_bytes([replica as u8 + 1; 32])
 }
 
 impl World {
@@ -297,7 +301,7 @@ impl World {
             let messages = replica.exchange.poll(&mut replica.log, self.now);
             for (to, bytes) in messages {
                 asked |= i < 4;
-                self.send(i, usize::from(to.0[0]) - 1, bytes);
+                self.send(i, usize::from(to.as_bytes()[0]) - 1, bytes);
             }
         }
         asked

@@ -6,7 +6,7 @@ use sceau::log::{
 };
 use std::sync::OnceLock;
 
-const OPEN: Intake = Intake { peer: PeerId([1; 32]), budget: u64::MAX, unfinished: false };
+const OPEN: Intake = Intake { peer: PeerId::from_bytes([1; 32]), budget: u64::MAX, unfinished: false };
 
 fn people() -> &'static People {
     static PEOPLE: OnceLock<People> = OnceLock::new();
@@ -56,7 +56,10 @@ fn write(ids: &[OperationId], [who, onto, what]: [u8; 3]) -> Option<Operation> {
         5 => Change::Appoint(t),
         6 => Change::Dismiss(t),
         7 => Change::Leave,
-        8 => Change::Retire { device: DeviceId([1 + who % 2; 32]), admission: OperationId([name; 32]) },
+        8 => Change::Retire {
+            device: DeviceId::from_bytes([1 + who % 2; 32]),
+            admission: OperationId::from_bytes([name; 32]),
+        },
         _ => Change::Set { key: what, value: vec![who] },
     };
     let pick = |back: u8| ids[ids.len() - 1 - usize::from(back) % ids.len()];
@@ -111,7 +114,7 @@ pub fn two_logs(data: &[u8]) {
     let mut logs = [open().0, open().0];
     let mut exchanges = [Exchange::new(), Exchange::new()];
     let mut now = crate::talk::at(1_000);
-    let peer = |i: usize| PeerId([1 + u8::try_from(i).expect("two"); 32]);
+    let peer = |i: usize| PeerId::from_bytes([1 + u8::try_from(i).expect("two"); 32]);
     exchanges[0].add_peer(peer(1), now);
     exchanges[1].add_peer(peer(0), now);
     let mut ids = [vec![genesis().id()], vec![genesis().id()]];
