@@ -322,6 +322,9 @@ fn handshakes() {
                     black_box(mlkem1024::validate_public_key(&kem_public));
                     black_box(Sha256::digest([1; 1_700]));
                 }
+                // The identity's KEM key.
+                black_box(Sha256::digest([1; 1_600]));
+                black_box(mlkem1024::validate_public_key(&kem_public));
             },
         ),
     );
@@ -347,8 +350,10 @@ fn handshakes() {
                 }
                 agree([3; 32], &signed);
                 black_box(mlkem1024::encapsulate(&kem_public, [4; 32]));
-                // Transcripts over both keys and the ciphertext.
-                black_box(Sha256::digest([1; 5_200]));
+                black_box(mlkem1024::encapsulate(&kem_public, [4; 32]));
+                // Transcripts over both keys and the ciphertexts, the bundle for the randomness.
+                black_box(Sha256::digest([1; 6_800]));
+                black_box(Sha256::digest([1; 5_400]));
                 symmetric();
                 symmetric();
             },
@@ -380,7 +385,8 @@ fn handshakes() {
                 agree([3; 32], &ratchet);
                 black_box(mlkem1024::generate_key_pair([3; 64]));
                 black_box(mlkem1024::decapsulate(&kem_private, &ciphertext));
-                black_box(Sha256::digest([1; 7_200]));
+                black_box(mlkem1024::decapsulate(&kem_private, &ciphertext));
+                black_box(Sha256::digest([1; 12_000]));
                 symmetric();
                 symmetric();
                 root_step();

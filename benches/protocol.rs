@@ -42,7 +42,7 @@ fn sessions(c: &mut Criterion) {
     let envelopes: Vec<_> = (0..1_000).map(|_| pair.alice.seal(&[7; 256], PADDING(), &mut pair.rng).unwrap()).collect();
     c.bench_function("session/last-of-1000-first", |b| {
         b.iter_batched(
-            || Session::from_state(image.expose(), pair.names[1]).unwrap(),
+            || Session::from_state(image.expose(), &pair.identities[1]).unwrap(),
             |mut bob| (bob.search(&Envelope::parse(&envelopes[999]).unwrap(), NOW).unwrap(), bob),
             BatchSize::PerIteration,
         );
@@ -51,12 +51,12 @@ fn sessions(c: &mut Criterion) {
     let full = pair.bob.to_state();
     c.bench_function("session/skipped-of-1000", |b| {
         b.iter_batched(
-            || Session::from_state(full.expose(), pair.names[1]).unwrap(),
+            || Session::from_state(full.expose(), &pair.identities[1]).unwrap(),
             |mut bob| (bob.open(&Envelope::parse(&envelopes[500]).unwrap(), NOW).unwrap(), bob),
             BatchSize::PerIteration,
         );
     });
-    c.bench_function("image/restore", |b| b.iter(|| Session::from_state(full.expose(), pair.names[1]).unwrap()));
+    c.bench_function("image/restore", |b| b.iter(|| Session::from_state(full.expose(), &pair.identities[1]).unwrap()));
 }
 
 fn handshakes(c: &mut Criterion) {
@@ -90,14 +90,15 @@ fn worst_cases(c: &mut Criterion) {
     group.sample_size(10);
     // The longest jump.
     let mut pair = SessionPair::answered(1);
-    let (name, image) = (pair.names[1], pair.bob.to_state());
+    let image = pair.bob.to_state();
+    let own = IdentityKeyPair::from_state(pair.identities[1].to_state().expose()).unwrap();
     let mut last = Vec::new();
     for _ in 0..=MAX_JUMP {
         last = pair.alice.seal(b"x", PADDING(), &mut pair.rng).unwrap();
     }
     group.bench_function("jump/65536", |b| {
         b.iter_batched(
-            || Session::from_state(image.expose(), name).unwrap(),
+            || Session::from_state(image.expose(), &own).unwrap(),
             |mut bob| (bob.search(&Envelope::parse(&last).unwrap(), NOW).unwrap(), bob),
             BatchSize::PerIteration,
         );
@@ -111,7 +112,7 @@ fn worst_cases(c: &mut Criterion) {
     for (id, index) in [("full-store/skipped", MAX_SKIPPED / 2), ("full-store/one-more", MAX_SKIPPED + 2)] {
         group.bench_function(id, |b| {
             b.iter_batched(
-                || Session::from_state(full.expose(), name).unwrap(),
+                || Session::from_state(full.expose(), &own).unwrap(),
                 |mut bob| (bob.open(&Envelope::parse(&envelopes[index]).unwrap(), NOW).unwrap(), bob),
                 BatchSize::PerIteration,
             );
@@ -124,7 +125,7 @@ fn worst_cases(c: &mut Criterion) {
     let collecting = pair.bob.to_state();
     group.bench_function("fragments/key-rebuilt", |b| {
         b.iter_batched(
-            || Session::from_state(collecting.expose(), name).unwrap(),
+            || Session::from_state(collecting.expose(), &own).unwrap(),
             |mut bob| (bob.open(&Envelope::parse(&envelopes[5]).unwrap(), NOW).unwrap(), bob),
             BatchSize::PerIteration,
         );

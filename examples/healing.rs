@@ -8,6 +8,7 @@
 
 use sceau::Padding;
 use sceau_testkit::healing::{Broken, Pattern, Setting, Texts, measure, median_and_worst};
+use sceau_testkit::proving;
 
 /// Thefts that have not healed after so many messages are counted as that.
 const PATIENCE: usize = 2_000;
@@ -35,6 +36,34 @@ fn table(broken: Broken, padding: Padding, patterns: &[(&str, Pattern)]) {
     println!();
 }
 
+/// Messages, and chains of the initiator, until it has proved its identity.
+fn proving() {
+    println!("Messages until the initiator has proved its identity, median / worst, and its chains until then, worst:");
+    println!("{:<16} {:<8} {:>18} {:>18} {:>18}", "who talks", "texts", "no loss", "10 % loss", "30 % loss");
+    let patterns = [
+        ("lockstep", Pattern::Lockstep, false),
+        ("bursts of 5", Pattern::Bursts, false),
+        ("initiator 20:1", Pattern::Talker, false),
+        ("responder 20:1", Pattern::Talker, true),
+    ];
+    // The last ones fill their bucket to the last byte.
+    let texts = [("20 B", Texts::Fixed(20)), ("100 B", Texts::Fixed(100)), ("300 B", Texts::Fixed(300))];
+    let texts = texts.into_iter().chain([("mix", Texts::Mix), ("357 B", Texts::Fixed(357))]);
+    for (who, pattern, responder_talks) in patterns {
+        for (name, texts) in texts.clone() {
+            let figures = [0, 10, 30].map(|loss| {
+                let setting = proving::Setting { pattern, responder_talks, texts, loss };
+                let (messages, turns): (Vec<_>, Vec<_>) =
+                    (0..100).map(|seed| proving::measure(&setting, seed, PATIENCE)).unzip();
+                let (median, worst) = median_and_worst(messages);
+                format!("{median} / {worst}, {}", turns.into_iter().max().unwrap_or(0))
+            });
+            println!("{who:<16} {name:<8} {:>18} {:>18} {:>18}", figures[0], figures[1], figures[2]);
+        }
+    }
+    println!();
+}
+
 fn main() {
     let all = [("lockstep", Pattern::Lockstep), ("bursts of 5", Pattern::Bursts), ("20 to 1", Pattern::Talker)];
     println!(
@@ -42,6 +71,7 @@ fn main() {
     );
     println!("1, whose slow rows therefore do not cover a whole exchange). Envelopes are lost or arrive at once.");
     println!("Mix: log-normal, median 40 bytes, deviation 1, at most 2,000; an assumption.\n");
+    proving();
     println!("DH broken, KEM sound, default padding:");
     table(Broken::Dh, Padding::default(), &all);
     println!("KEM broken, DH sound (the Double Ratchet's healing):");

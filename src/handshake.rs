@@ -64,9 +64,10 @@ fn continuity(header_secret: &[u8; 32], th1: &[u8; 32]) -> Continuity {
     continuity
 }
 
-/// The initiator's half. `before` is a header secret of the session that it takes the place of, if there is one. Draws 64 bytes: the ephemeral private key and the encapsulation's randomness come from them, from the
-/// private identity key and from all that the introduction says, so that no key of it comes twice with anything else, even
-/// where a generator was put back to where it was.
+/// The initiator's half. `before` is a header secret of the session that it takes the place of, if there is one. Draws 64
+/// bytes: the ephemeral private key and the randomness of both encapsulations come from them, from the private identity key
+/// and from all that the introduction says, so that no key of it comes twice with anything else, even where a generator was
+/// put back to where it was.
 pub(crate) fn initiate<R: CryptoRng + ?Sized>(
     identity: &IdentityKeyPair,
     certificate: Option<&Certificate>,
@@ -119,9 +120,12 @@ pub(crate) fn initiate_as<R: CryptoRng + ?Sized>(
     };
     let kem_key = one_time.map_or(&signed.kem, |fields| &fields.kem);
     let encapsulated = kem::encapsulate_with(kem_key, drawn.encapsulation.expose());
+    let to_identity = kem::encapsulate_with(bundle.kem(), drawn.identity_encapsulation.expose());
 
-    let th1 = transcript(bundle.identity(), signed, one_time, &ephemeral_public, encapsulated.ciphertext.as_slice());
-    let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_ref(), &encapsulated.secret);
+    let ciphertexts = [encapsulated.ciphertext.as_slice(), to_identity.ciphertext.as_slice()];
+    let th1 = transcript(bundle.identity(), signed, one_time, &ephemeral_public, ciphertexts);
+    let shared = [&encapsulated.secret, &to_identity.secret];
+    let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_ref(), shared);
     if let Some(header_secret) = before
         && let Some(place) = payload.get_mut(CONTINUITY_OFFSET..).and_then(<[u8]>::first_chunk_mut)
     {
@@ -139,7 +143,9 @@ pub(crate) fn initiate_as<R: CryptoRng + ?Sized>(
     out.bytes(&ephemeral_public.0);
     out.u32(signed.id);
     out.u32(one_time.map_or(0, |fields| fields.id));
-    out.bytes(encapsulated.ciphertext.as_slice());
+    for ciphertext in ciphertexts {
+        out.bytes(ciphertext);
+    }
     out.bytes(&payload);
     Ok(Initiated { prefix, secrets, transcript: th2 })
 }
@@ -148,6 +154,7 @@ pub(crate) fn initiate_as<R: CryptoRng + ?Sized>(
 pub(crate) struct Randomness {
     pub(crate) ephemeral: Secret<32>,
     pub(crate) encapsulation: Secret<32>,
+    pub(crate) identity_encapsulation: Secret<32>,
 }
 
 impl Randomness {
@@ -160,7 +167,7 @@ impl Randomness {
         Self::derive(identity, bundle, payload, Secret::draw(rng).expose())
     }
 
-    /// Each is HMAC-SHA-256(private X25519 identity key, label || 64 random bytes || 1 or 2
+    /// Each is HMAC-SHA-256(private X25519 identity key, label || 64 random bytes || 1, 2 or 3
     /// || SHA-256(label || bundle || identity payload)).
     pub(crate) fn derive(
         identity: &IdentityKeyPair,
@@ -173,7 +180,7 @@ impl Randomness {
             let (key, label) = (identity.agreement_key(), Label::HandshakeRandomness);
             Secret::made(|out| kdf::hedge(key, label, random, &[&[which], &said], out))
         };
-        Self { ephemeral: derive(1), encapsulation: derive(2) }
+        Self { ephemeral: derive(1), encapsulation: derive(2), identity_encapsulation: derive(3) }
     }
 }
 
@@ -193,11 +200,12 @@ pub(crate) fn respond(
         None => None,
     };
     let kem = keys.one_time.map_or(&signed.private.kem, |(_, stored)| &stored.private.kem).expand();
-    let shared = kem.decapsulate(prefix.ciphertext);
+    let shared = [&kem.decapsulate(prefix.ciphertext), &identity.kem().decapsulate(prefix.identity_ciphertext)];
 
     let one_time = keys.one_time.map(|(id, stored)| stored.public_with(id, &kem));
-    let th1 = transcript(identity.public(), &signed.public, one_time.as_ref(), &prefix.ephemeral, prefix.ciphertext);
-    let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_ref(), &shared);
+    let ciphertexts = [prefix.ciphertext.as_slice(), prefix.identity_ciphertext.as_slice()];
+    let th1 = transcript(identity.public(), &signed.public, one_time.as_ref(), &prefix.ephemeral, ciphertexts);
+    let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_ref(), shared);
     let payload = open_identity(keys.identity_key.expose(), &th1, prefix.encrypted_identity)?;
     if payload.created_at >= CREATED_AT_END || payload.created_at > now.plus(MAX_CREATED_AHEAD).0 {
         return None;
@@ -210,13 +218,13 @@ pub(crate) fn respond(
     Some(Responded { initiator, created_at, shown: Shown { certificate, continuity, th1 }, secrets, transcript: th2 })
 }
 
-/// `th1 = SHA-256(label || version || IK_B || fields of SPK_B || flag || fields of OPK_B || EK_A || ct)`.
+/// `th1 = SHA-256(label || version || IK_B || fields of SPK_B || flag || fields of OPK_B || EK_A || ct || ct_id)`.
 pub(crate) fn transcript(
     responder: &IdentityKey,
     signed: &PreKeyFields,
     one_time: Option<&PreKeyFields>,
     ephemeral: &DhPublic,
-    ciphertext: &[u8],
+    [ciphertext, identity_ciphertext]: [&[u8]; 2],
 ) -> [u8; 32] {
     let one_time_fields = one_time.map(PreKeyFields::encode);
     kdf::hash(
@@ -229,6 +237,7 @@ pub(crate) fn transcript(
             one_time_fields.as_deref().unwrap_or(&[]),
             &ephemeral.0,
             ciphertext,
+            identity_ciphertext,
         ],
     )
 }
@@ -239,16 +248,16 @@ pub(crate) struct IdentityKeys {
 }
 
 impl IdentityKeys {
-    /// `k_id(32) || k_next(32) = HKDF(salt = th1, ikm = dh1 || dh2 || dh3 || ss, label, 64)`.
+    /// `k_id(32) || k_next(32) = HKDF(salt = th1, ikm = dh1 || dh2 || dh3 || ss || ss_id, label, 64)`.
     pub(crate) fn derive(
         th1: &[u8; 32],
         dh1: &Secret<32>,
         dh2: &Secret<32>,
         dh3: Option<&Secret<32>>,
-        shared: &Secret<32>,
+        [shared, identity_shared]: [&Secret<32>; 2],
     ) -> Self {
         let dh3 = dh3.map_or(&[][..], |dh3| dh3.expose());
-        let ikm = [dh1.expose(), dh2.expose(), dh3, shared.expose()];
+        let ikm = [dh1.expose(), dh2.expose(), dh3, shared.expose(), identity_shared.expose()];
         let okm = kdf::derive::<64>(th1, &ikm, Label::HandshakeIdentity, &[]);
         let [identity_key, next] = split(okm.expose());
         Self { identity_key, next }

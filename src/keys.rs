@@ -2,12 +2,14 @@
 
 use crate::codec::{Reader, Write};
 use crate::crypto::dh::{DH_LEN, DhPoint, DhPrivate};
+use crate::crypto::kem::{KEM_CIPHERTEXT_LEN, KEM_PUBLIC_LEN, KEM_SECRET_LEN, KemKeyPair, KemSeed};
 use crate::crypto::sign::{SIGNATURE_LEN, VERIFY_LEN};
 use crate::crypto::{kdf, sign};
 use crate::error::{DecodeError, ImplausibleTime};
 use crate::labels::Label;
 use crate::secret::Secret;
 use crate::text::text;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
@@ -81,7 +83,7 @@ impl UnixTime {
     }
 }
 
-/// The name of a device: SHA-256 over both its public identity keys. What people verify, and what names a peer
+/// The name of a device: SHA-256 over its public identity keys. What people verify, and what names a peer
 /// everywhere. docs/PROTOCOL.md, "Identity".
 ///
 /// Public; compared as bytes. `Display` is 16 groups of 4 hexadecimal digits; `FromStr` reads that.
@@ -125,34 +127,36 @@ impl Signature {
     }
 }
 
-/// A device's public identity: an Ed25519 key that signs and an independent X25519 key that agrees.
+/// A device's public identity: an Ed25519 key that signs, an independent X25519 key that agrees, and the hash of a long-term
+/// ML-KEM-1024 key. The KEM key itself is in bundles and in a session's first messages.
 ///
 /// ```text
-/// ed25519(32) || x25519(32)
+/// ed25519(32) || x25519(32) || SHA-256(label || ml-kem-1024 encapsulation key)(32)
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdentityKey {
     verify: [u8; VERIFY_LEN],
     dh: DhPublic,
+    kem: [u8; 32],
 }
 
 impl IdentityKey {
     /// Length of the encoding in bytes.
-    pub const LEN: usize = VERIFY_LEN + DH_LEN;
+    pub const LEN: usize = VERIFY_LEN + DH_LEN + 32;
 
     /// The fingerprint of these keys.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint(kdf::hash(Label::Fingerprint, &[&self.verify, &self.dh.0]))
+        Fingerprint(kdf::hash(Label::Fingerprint, &[&self.verify, &self.dh.0, &self.kem]))
     }
 
-    /// The 64 bytes.
+    /// The 96 bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(Self::LEN);
         self.write(&mut out);
         out
     }
 
-    /// Reads the 64 bytes. Any 64 bytes are an identity; whether its keys are good shows when they are used.
+    /// Reads the 96 bytes. Any 96 bytes are an identity; whether its keys are good shows when they are used.
     ///
     /// # Errors
     /// [`DecodeError`] for any other length.
@@ -161,12 +165,13 @@ impl IdentityKey {
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self { verify: *reader.array()?, dh: DhPublic(*reader.array()?) })
+        Ok(Self { verify: *reader.array()?, dh: DhPublic(*reader.array()?), kem: *reader.array()? })
     }
 
     pub(crate) fn write(&self, out: &mut impl Write) {
         out.bytes(&self.verify);
         out.bytes(&self.dh.0);
+        out.bytes(&self.kem);
     }
 
     pub(crate) fn dh(&self) -> &DhPublic {
@@ -178,8 +183,55 @@ impl IdentityKey {
         sign::verify(&self.verify, message, &signature.0)
     }
 
-    pub(crate) fn new(verify: [u8; VERIFY_LEN], dh: DhPublic) -> Self {
-        Self { verify, dh }
+    /// Whether the identity names this KEM key.
+    pub(crate) fn names_kem_key(&self, public: &[u8; KEM_PUBLIC_LEN]) -> bool {
+        self.kem == Self::hash_kem_key(public)
+    }
+
+    fn hash_kem_key(public: &[u8; KEM_PUBLIC_LEN]) -> [u8; 32] {
+        kdf::hash(Label::IdentityKemKey, &[public])
+    }
+
+    pub(crate) fn new(verify: [u8; VERIFY_LEN], dh: DhPublic, kem: &[u8; KEM_PUBLIC_LEN]) -> Self {
+        Self { verify, dh, kem: Self::hash_kem_key(kem) }
+    }
+}
+
+/// The long-term KEM key pair of an identity, expanded once: each introduction and each first answer is decapsulated with it.
+pub(crate) struct IdentityKem {
+    seed: KemSeed,
+    pair: Box<KemKeyPair>,
+    owner: Fingerprint,
+}
+
+impl IdentityKem {
+    pub(crate) fn new(seed: KemSeed, pair: Box<KemKeyPair>, owner: Fingerprint) -> Self {
+        Self { seed, pair, owner }
+    }
+
+    /// The seed, to store it.
+    pub(crate) fn seed(&self) -> &KemSeed {
+        &self.seed
+    }
+
+    pub(crate) fn public(&self) -> &[u8; KEM_PUBLIC_LEN] {
+        self.pair.public()
+    }
+
+    /// Whose key it is.
+    pub(crate) fn owner(&self) -> &Fingerprint {
+        &self.owner
+    }
+
+    /// The shared secret; an unrelated one for a ciphertext that was not made for this key.
+    pub(crate) fn decapsulate(&self, ciphertext: &[u8; KEM_CIPHERTEXT_LEN]) -> Secret<KEM_SECRET_LEN> {
+        self.pair.decapsulate(ciphertext)
+    }
+}
+
+impl fmt::Debug for IdentityKem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IdentityKem")
     }
 }
 

@@ -24,6 +24,10 @@ macro_rules! labels {
 labels! {
     /// SHA-256: a device's name.
     Fingerprint = "fingerprint",
+    /// SHA-256: the long-term KEM key that an identity names.
+    IdentityKemKey = "identity kem key",
+    /// SHA-256: binds a KEM secret to an identity, its KEM key and a ciphertext.
+    IdentityKemSecret = "identity kem secret",
     /// Ed25519: a signed prekey.
     SignedPreKey = "signed prekey",
     /// Ed25519: a one-time prekey.

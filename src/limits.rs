@@ -73,6 +73,14 @@ pub const MAX_CREATED_AHEAD: u64 = 1 << 32;
 /// it needs to open them. With a peer that answers as [`ANSWER_AFTER`] says it takes eight lost answers to come so far.
 pub const MAX_UNANSWERED: u32 = 256;
 
+/// Chains that an initiator begins until it is overdue that it proves its identity: three times as many as the most that
+/// `--example healing` measures, where messages fill their buckets and a third of them is lost.
+pub const OVERDUE_TURNS: u32 = 120;
+
+/// How often the KEM key of an identity decapsulates in one session: once, and again when the peer has fallen back to an old
+/// state.
+pub const MAX_IDENTITY_ANSWERS: u8 = 4;
+
 /// For so many messages opened in one chain, one is owed in return, so that the peer knows that it is heard, and the ratchet turns.
 pub const ANSWER_AFTER: u32 = 32;
 

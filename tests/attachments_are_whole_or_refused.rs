@@ -137,7 +137,7 @@ fn one_content_for_many() {
             sealed.attached.as_ref().map_or(0, |_| attachment::sealed_len(len as u64))
         );
         for delivery in sealed.deliveries {
-            assert_eq!(delivery.envelope.len(), 2_610, "an introduction in the smallest bucket");
+            assert_eq!(delivery.envelope.len(), 4_210, "an introduction in the smallest bucket");
             let device = if delivery.to == to_bob { &mut bob } else { &mut carol };
             let read = match done(device.open(&delivery.envelope, NOW).unwrap()).event {
                 Event::Message { content, .. } => content,

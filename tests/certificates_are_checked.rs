@@ -151,7 +151,7 @@ fn every_changed_bit_is_refused() {
 fn introduction_carries_it_and_the_relay_sees_nothing() {
     let (mut talk, authority) = certified(3);
     let envelope = talk.from_alice(b"hello");
-    assert_eq!(envelope.len(), 2_610, "as without a certificate");
+    assert_eq!(envelope.len(), 4_210, "as without a certificate");
     assert!(!envelope.windows(5).any(|window| window == b"alice"));
     let key_id = authority.issuer.public().id();
     assert!(!envelope.windows(8).any(|window| window == key_id.0));
@@ -252,13 +252,13 @@ fn a_bad_one_is_told_and_without_an_authority_nobody_looks() {
 fn malformed_one_costs_nobody_a_first_message() {
     let (talk, authority) = certified(8);
     let certificate = authority.certify(talk.alice.identity(), b"alice", NOW.plus(DAY)).encode();
-    let mut payload = [0; 346];
-    payload[..64].copy_from_slice(&talk.alice.identity_key().encode());
-    payload[64..72].copy_from_slice(&NOW.as_secs().to_be_bytes());
-    payload[88] = 1;
-    payload[89..].copy_from_slice(&certificate);
+    let mut payload = [0; 378];
+    payload[..96].copy_from_slice(&talk.alice.identity_key().encode());
+    payload[96..104].copy_from_slice(&NOW.as_secs().to_be_bytes());
+    payload[120] = 1;
+    payload[121..].copy_from_slice(&certificate);
     let place = certificate.windows(8).position(|window| window == authority.issuer.public().id().0).unwrap();
-    payload[89 + place] ^= 1;
+    payload[121 + place] ^= 1;
     for (trusts, demand) in
         [(false, CertificateDemand::Optional), (true, CertificateDemand::Optional), (true, CertificateDemand::Required)]
     {

@@ -231,7 +231,7 @@ fn large_rosters_travel_once() {
     assert!(crowd.agrees());
     assert_eq!(crowd.attached.len(), 2, "the welcome, and the commit for who is in");
     let largest = crowd.sizes.keys().last().unwrap();
-    assert_eq!(*largest, 2_610, "each gets an introduction of the smallest size");
+    assert_eq!(*largest, 4_210, "each gets an introduction of the smallest size");
     // Someone who does not fetch it has nothing, and is told what to fetch.
     let wanted: usize = crowd.parties.iter().map(|party| party.device.wanted().count()).sum();
     assert_eq!(wanted, 0);

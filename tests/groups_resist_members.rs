@@ -287,7 +287,7 @@ fn forged_welcome_is_a_fork() {
 fn long_commit(group: GroupId, extends: u8, signer: &[u8; 32]) -> Vec<u8> {
     let mut content = [&[1][..], group.as_bytes(), &[extends; 32], signer, &4_096_u32.to_be_bytes()].concat();
     for number in 0..4_096_u32 {
-        content.extend([&[1][..], &[7; 60], &number.to_be_bytes(), &[1]].concat());
+        content.extend([&[1][..], &[7; 92], &number.to_be_bytes(), &[1]].concat());
     }
     content.extend([0; 64]);
     content
@@ -305,7 +305,7 @@ fn commits_that_wait_are_not_written_again() {
         crowd.deliver(&flying);
     }
     crowd.queue.clear();
-    assert!(Party::size_of(&crowd.parties[1]) < 1_200_000, "{}", Party::size_of(&crowd.parties[1]));
+    assert!(Party::size_of(&crowd.parties[1]) < 1_800_000, "{}", Party::size_of(&crowd.parties[1]));
     crowd.commit(0, &[policy(5)]).unwrap();
     let flying = take(&mut crowd).into_iter().find(|flying| flying.to == 1).unwrap();
     let head = crowd.parties[1].disk.records().get(&sceau::RecordKey::HEAD).cloned();
@@ -416,7 +416,7 @@ fn who_is_out_is_asked_nothing() {
 #[test]
 fn long_commits_of_unknown_groups_do_not_wait() {
     let mut crowd = group("-", 17);
-    let people: Vec<_> = (0..63).map(|_| IdentityKeyPair::generate(&mut crowd.rng)).collect();
+    let people: Vec<_> = (0..43).map(|_| IdentityKeyPair::generate(&mut crowd.rng)).collect();
     let mut device = |count: usize| {
         let adds: Vec<_> =
             people[1..count].iter().map(|person| RosterChange::Add(*person.public(), Role::Member)).collect();
@@ -427,8 +427,8 @@ fn long_commits_of_unknown_groups_do_not_wait() {
         let sceau::Event::Group { what, .. } = opened.event else { panic!("{:?}", opened.event) };
         (commit.len() > 4_096, what)
     };
-    assert_eq!(device(60), (false, GroupEvent::Waiting));
-    assert_eq!(device(63), (true, GroupEvent::Refused));
+    assert_eq!(device(41), (false, GroupEvent::Waiting));
+    assert_eq!(device(43), (true, GroupEvent::Refused));
 }
 
 /// A chain under an epoch from before one's own welcome is refused, and nothing of it is kept or owed.

@@ -70,7 +70,7 @@ fn nobody_certifies_anothers_key() {
     let asked = |identity: &IdentityKeyPair| identity.request_certificate(&challenge(), issuer.public(), &his).unwrap();
     // He puts her key beside his own signature, or claims hers.
     let own = asked(&mallory).encode();
-    let spliced = [&own[..1], &alice.public().encode(), &own[65..]].concat();
+    let spliced = [&own[..1], &alice.public().encode(), &own[97..]].concat();
     let request = CertificateRequest::decode(&spliced).unwrap();
     assert_eq!(request.identity(), alice.public());
     assert_eq!(challenge().verify(&request, NOW), Err(CertificateRequestError::Signature));
@@ -187,7 +187,7 @@ fn login_is_of_one_identity_for_one_server_and_challenge() {
     }
     // Mallory's signature beside Alice's key; every bit.
     let bytes = mallory.sign_login(server, &challenge).encode();
-    let spliced = Login::decode(&[&bytes[..1], &alice.public().encode(), &bytes[65..]].concat()).unwrap();
+    let spliced = Login::decode(&[&bytes[..1], &alice.public().encode(), &bytes[97..]].concat()).unwrap();
     assert_eq!(name.verify_login(&spliced, server, &challenge), Err(LoginError::Signature));
     let bytes = login.encode();
     for bit in 0..bytes.len() * 8 {

@@ -108,6 +108,7 @@ fn layers(images: &mut Images) {
     assert!(to_bob.status().kem_epochs.0 > 0);
     images.insert("session".into(), to_alice.to_state().expose().to_vec());
     images.insert("identity".into(), bob.to_state().expose().to_vec());
+    images.insert("identity of who waits".into(), alice.to_state().expose().to_vec());
     images.insert("prekeys".into(), prekeys.to_state().expose().to_vec());
     let (key, ciphertext) = attachment::seal(b"content", &mut rng).unwrap();
     images.insert("attachment".into(), key.to_state().expose().to_vec());
@@ -191,9 +192,10 @@ fn pinned_images_are_restored_and_go_on() {
     let bob = IdentityKeyPair::from_state(image("identity")).unwrap();
     assert_eq!(bob.to_state().expose(), image("identity"));
     assert_eq!(PreKeyStore::from_state(image("prekeys")).unwrap().to_state().expose(), image("prekeys"));
-    let session = Session::from_state(image("session"), bob.fingerprint()).unwrap();
+    let alice = IdentityKeyPair::from_state(image("identity of who waits")).unwrap();
+    let session = Session::from_state(image("session"), &bob).unwrap();
     assert_eq!(session.to_state().expose(), image("session"));
-    let unanswered = Session::from_state(image("session unanswered"), session.peer_fingerprint()).unwrap();
+    let unanswered = Session::from_state(image("session unanswered"), &alice).unwrap();
     assert_eq!(unanswered.to_state().expose(), image("session unanswered"));
     assert_eq!(sceau::group::Group::from_state(image("group")).unwrap().to_state().expose(), image("group"));
     let key = Attachment::from_state(image("attachment")).unwrap();

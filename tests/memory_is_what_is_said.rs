@@ -11,7 +11,7 @@
 )]
 
 use sceau::session::{Content, Session};
-use sceau::{Device, Envelope, Padding};
+use sceau::{Device, Envelope, IdentityKeyPair, Padding};
 use sceau_testkit::talk::{NOW, done};
 use sceau_testkit::{SessionPair, Talk};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -99,10 +99,10 @@ fn allocations_of_devices() {
 fn heap_and_images_of_sessions() {
     let mut pair = SessionPair::answered(4);
     let padding = Padding::default();
-    let own = pair.names[1];
+    let own = IdentityKeyPair::from_state(pair.identities[1].to_state().expose()).unwrap();
     let of = |name: &str, session: &Session, most_heap: isize, most_image: usize| {
         let image = session.to_state();
-        let (restored, _, heap) = counted(|| Session::from_state(image.expose(), own).unwrap());
+        let (restored, _, heap) = counted(|| Session::from_state(image.expose(), &own).unwrap());
         let len = image.expose().len();
         println!("session {name}: {heap} bytes of heap, image of {len}, skipped {}", restored.status().skipped);
         assert!(heap <= most_heap && len <= most_image, "{name}: {heap} {len}");

@@ -316,11 +316,12 @@ fn bundles_hold_what_is_published() {
     let identity = talk.bob.identity_key().encode();
     let upload = talk.bob.prekey_upload().unwrap().encode();
     let bundle = talk.directory.take_bundle().encode();
-    assert_eq!((&bundle[1..65], &upload[1..65]), (&identity[..], &identity[..]));
-    assert_eq!(bundle[65..1741], upload[73..1749], "the signed prekey");
-    assert_eq!(bundle[1741], 1);
-    assert!(upload[1753..].windows(1676).any(|one_time| *one_time == bundle[1742..]));
-    assert_eq!((upload.len() - 1753 - 64) % 1676, 0);
+    assert_eq!((&bundle[1..97], &upload[1..97]), (&identity[..], &identity[..]));
+    assert_eq!(bundle[97..1665], upload[97..1665], "the identity's KEM key");
+    assert_eq!(bundle[1665..3341], upload[1673..3349], "the signed prekey");
+    assert_eq!(bundle[3341], 1);
+    assert!(upload[3353..].windows(1676).any(|one_time| *one_time == bundle[3342..]));
+    assert_eq!((upload.len() - 3353 - 64) % 1676, 0);
     // With what the device knows, a peer accepts it; with one byte changed, nobody does (prekeys.json).
     assert!(done(talk.alice.add_peer(&sceau::PreKeyBundle::decode(&bundle).unwrap(), NOW).unwrap()) == talk.to_bob);
 }
@@ -336,11 +337,11 @@ fn introductions_name_prekeys_and_nothing_else() {
     let envelopes: Vec<Vec<u8>> =
         (0..3).map(|_| done(alice.seal(talk.to_bob, b"hello", NOW, &mut talk.rng).unwrap()).envelope).collect();
     for envelope in &envelopes {
-        assert_eq!(envelope[34..38], bundle[65..69], "the signed prekey's id");
-        assert_eq!(envelope[38..42], bundle[1742..1746], "the one-time prekey's id");
+        assert_eq!(envelope[34..38], bundle[1665..1669], "the signed prekey's id");
+        assert_eq!(envelope[38..42], bundle[3342..3346], "the one-time prekey's id");
         assert_eq!(envelope[..1972], envelopes[0][..1972], "the prefix repeats");
     }
-    assert_eq!(bundle[1..65], talk.bob.identity_key().encode());
+    assert_eq!(bundle[1..97], talk.bob.identity_key().encode());
     done(talk.bob.open(&envelopes[0], NOW).unwrap());
     let reply = done(talk.bob.seal(alice.fingerprint(), b"reply", NOW, &mut talk.rng).unwrap());
     done(alice.open(&reply.envelope, NOW).unwrap());

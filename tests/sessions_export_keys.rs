@@ -78,8 +78,8 @@ fn known_answer() {
     let id = session(&talk.alice, talk.to_bob);
     let records = state(&talk.alice);
     let record = records.records().iter().find(|(key, _)| key.as_bytes()[0] == 6).unwrap().1;
-    // Behind version, kind, fading flag, since, debts, identity and rank; then four flags (no prefix any more) and the context.
-    let at = 2 + 10 + 64 + 40;
+    // Behind version, kind, fading flag, since, debts, trust, identity and rank; then four flags (no prefix any more) and the context.
+    let at = 2 + 11 + 96 + 40;
     let (exporter, context) = (&record[at..at + 32], &record[at + 36..at + 68]);
     let info = [b"sceau/1 exporter", context, b"call 1"].concat();
     let mut key = [0; 32];
@@ -87,7 +87,7 @@ fn known_answer() {
     assert_eq!(talk.alice.export(id, b"call 1").unwrap().expose(), &key);
     assert_eq!(record.windows(32).filter(|window| *window == exporter).count(), 1);
     // The session without a device gives the same.
-    let alone = Session::from_state(&[&[1], &record[12..], &[0; 4]].concat(), talk.to_alice).unwrap();
+    let alone = Session::from_state(&[&[1], &record[13..], &[0; 4]].concat(), talk.alice.identity()).unwrap();
     assert_eq!(alone.id(), id);
     assert_eq!(alone.export(b"call 1").expose(), &key);
     assert_eq!(format!("{:?}", alone.export(b"call 1")), "ExportedKey");

@@ -53,7 +53,7 @@ use crate::identity::IdentityKeyPair;
 use crate::keys::{Fingerprint, IdentityKey, SessionId, UnixTime};
 use crate::prekey::PreKeyStore;
 use crate::secret::Secret;
-use crate::session::{ExportedKey, Rank, Session};
+use crate::session::{Authentication, ExportedKey, Rank, Session};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use changes::Head;
@@ -109,10 +109,36 @@ struct Standing {
     fading_since: Option<UnixTime>,
     /// Whether its initiator is to be told the rank it has to exceed.
     owes_rank: bool,
+    trust: Trust,
+}
+
+/// Why a session that the peer has introduced itself with may be sent on, before the peer has proved its identity there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Trust {
+    /// Nothing was known better.
+    #[default]
+    Plain,
+    /// Its author has shown that it holds a session that only the holder of the identity's KEM key can have.
+    Vouched,
+    /// It has not, though there is such a session: nothing is sealed on this one but the rank that its author may have lost. A
+    /// session of this device's own introduction takes its place.
+    Suspect,
+}
+
+impl Held {
+    /// Whether nobody but the holder of the peer's KEM key can hold the session, as far as no state was stolen.
+    fn is_sure(&self) -> bool {
+        let status = self.session.status();
+        status.initiator || status.authentication == Authentication::Proved || self.standing.trust == Trust::Vouched
+    }
+
+    fn is_suspect(&self) -> bool {
+        self.standing.trust == Trust::Suspect
+    }
 }
 
 impl Device {
-    /// A new device with a new identity and the default [`Policy`]. Draws 96 bytes: the identity, then a secret for the
+    /// A new device with a new identity and the default [`Policy`]. Draws 160 bytes: the identity, then a secret for the
     /// keys of records.
     ///
     /// Its first commit stores the identity; before that nothing of it lasts.
@@ -207,7 +233,7 @@ impl Device {
     /// introduction is unanswered.
     fn best_answered(&self, peer: Fingerprint) -> Option<SessionId> {
         self.sessions_with(peer)
-            .filter(|(_, held)| held.session.is_answered())
+            .filter(|(_, held)| held.session.is_answered() && !held.is_suspect())
             .max_by_key(|(_, held)| held.session.rank())
             .map(|(id, _)| *id)
     }
@@ -225,7 +251,9 @@ impl Device {
     fn renewal_due(&self, name: Fingerprint, peer: &Peer) -> bool {
         peer.renew
             || peer.floor.is_some_and(|floor| self.lacks_rank(name, floor))
-            || self.best_session(name).is_some_and(|(_, held)| held.session.unanswered() >= self.policy.unanswered)
+            || self
+                .best_session(name)
+                .is_some_and(|(_, held)| held.is_suspect() || held.session.unanswered() >= self.policy.unanswered)
     }
 
     /// The same, also where this device's introduction has gone unanswered for so long that the prekeys it used may be gone.

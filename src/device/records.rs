@@ -8,7 +8,7 @@ use crate::crypto::kdf::MacKey;
 use crate::device::Policy;
 use crate::device::changes::{Changes, HEAD_KIND, Head, MailboxChanges, RecordKey};
 use crate::device::peer::Peer;
-use crate::device::{Device, Held, Standing};
+use crate::device::{Device, Held, Standing, Trust};
 use crate::error::{DecodeError, StateError};
 use crate::group::{ChainId, GroupId};
 use crate::identity::IdentityKeyPair;
@@ -249,7 +249,7 @@ impl Device {
     fn read_identity(bytes: &[u8]) -> Result<Self, StateError> {
         let (identity, secret) = Reader::whole(bytes, |reader| {
             start(reader, Row::Identity.kind())?;
-            Ok((reader.slice(65)?, reader.array::<32>()?))
+            Ok((reader.slice(IdentityKeyPair::STATE_LEN)?, reader.array::<32>()?))
         })?;
         Ok(Self::empty(IdentityKeyPair::from_state(identity)?, Secret::new(secret)))
     }
@@ -276,7 +276,7 @@ impl Device {
             }
             6 => {
                 let standing = Standing::read(&mut reader)?;
-                let session = Session::read(&mut reader)?;
+                let session = Session::read(&mut reader, &self.identity)?;
                 let id = session.id();
                 if self.sessions.insert(id, Box::new(Held { session, standing })).is_some() {
                     return Err(StateError::Inconsistent);
@@ -310,10 +310,9 @@ impl Device {
         self.finish_groups()?;
         self.recent.finish_restore()?;
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
-        let own = self.fingerprint();
         for id in ids {
             let held = self.sessions.get_mut(&id).ok_or(StateError::Inconsistent)?;
-            held.session.finish_restore(own)?;
+            held.session.finish_restore()?;
             if !self.peers.contains_key(&held.session.peer_fingerprint()) {
                 return Err(StateError::Inconsistent);
             }
@@ -326,11 +325,13 @@ impl Device {
             return Err(StateError::Inconsistent);
         }
         for peer in self.peers.keys() {
-            // One at most is sent on; the others only receive, and only they can owe a rank.
+            // One at most is sent on; the others only receive, and only they can owe a rank. Own introductions are not judged.
             let best = self.best_session(*peer).map(|(id, _)| id);
             let standings = self.sessions_with(*peer).all(|(id, held)| {
                 let is_best = best == Some(id);
-                held.standing.fading_since.is_none() == is_best && !(is_best && held.standing.owes_rank)
+                held.standing.fading_since.is_none() == is_best
+                    && !(is_best && held.standing.owes_rank)
+                    && (held.standing.trust == Trust::Plain || !held.session.status().initiator)
             });
             if !standings || self.sessions_with(*peer).count() > MAX_FADING.saturating_add(1) {
                 return Err(StateError::Invariant);
@@ -368,11 +369,16 @@ pub(super) fn check_key(key: RecordKey, row: Row, record_key: &MacKey) -> Result
 }
 
 impl Standing {
-    /// Writes `fading flag(1) || fading since(8, 0 when the flag is 0) || owes rank(1)`.
+    /// Writes `fading flag(1) || fading since(8, 0 when the flag is 0) || owes rank(1) || trust(1: plain 0, vouched 1, suspect 2)`.
     fn write(self, out: &mut impl Write) {
         out.flag(self.fading_since.is_some());
         out.u64(self.fading_since.unwrap_or_default().0);
         out.flag(self.owes_rank);
+        out.u8(match self.trust {
+            Trust::Plain => 0,
+            Trust::Vouched => 1,
+            Trust::Suspect => 2,
+        });
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -381,6 +387,13 @@ impl Standing {
         if !fading && since != 0 {
             return Err(DecodeError::Invalid);
         }
-        Ok(Self { fading_since: fading.then_some(UnixTime(since)), owes_rank: reader.flag()? })
+        let owes_rank = reader.flag()?;
+        let trust = match reader.u8()? {
+            0 => Trust::Plain,
+            1 => Trust::Vouched,
+            2 => Trust::Suspect,
+            _ => return Err(DecodeError::Invalid),
+        };
+        Ok(Self { fading_since: fading.then_some(UnixTime(since)), owes_rank, trust })
     }
 }

@@ -4,7 +4,7 @@ use crate::device::notice::{Owed, OwedId};
 use crate::device::peer::Peer;
 use crate::device::pending::Pending;
 use crate::device::plan::Change;
-use crate::device::{Device, Held, Standing};
+use crate::device::{Device, Held, Standing, Trust};
 use crate::error::{PreKeyError, SealError};
 use crate::keys::{Fingerprint, MailboxAddress, SessionId, UnixTime};
 use crate::limits::MAX_FADING;
@@ -81,7 +81,7 @@ impl Device {
         }
         known.keep_bundle(bundle);
         let (session, peer_change) = self.introduce(known, false, now, rng)?;
-        let mut plan = self.plan_join(session, now).changes;
+        let mut plan = self.plan_join(session, Trust::Plain, now).changes;
         plan.push(peer_change);
         self.owe_chains(peer, &mut plan);
         Ok(Pending::new(self, plan, ()))
@@ -119,7 +119,7 @@ impl Device {
         });
         let certificates = self.peers.iter().filter(move |(name, peer)| {
             self.owes_certificate(peer, now)
-                && self.best_session(**name).is_some_and(|(_, held)| held.session.is_answered())
+                && self.best_session(**name).is_some_and(|(_, held)| held.session.is_answered() && !held.is_suspect())
         });
         let certificates = certificates.map(|(name, _)| (OwedId(Owed::Certificate(*name)), *name));
         let renewals = self.peers.iter().filter(move |(name, peer)| self.owes_renewal(**name, peer, now));
@@ -168,7 +168,7 @@ impl Device {
             Owed::Certificate(name) => {
                 let mut peer =
                     self.peers.get(&name).filter(|peer| self.owes_certificate(peer, now)).ok_or(nothing)?.clone();
-                let (id, held) = self.best_session(name).ok_or(nothing)?;
+                let (id, held) = self.best_session(name).filter(|(_, held)| !held.is_suspect()).ok_or(nothing)?;
                 let certificate = self.good_certificate(now).filter(|_| held.session.is_answered()).ok_or(nothing)?;
                 peer.told = Some(certificate.id());
                 let control = Control::Certificate(Box::new(certificate.encode_in_place()));
@@ -188,7 +188,7 @@ impl Device {
     /// Whether an answer is owed on a session.
     fn owes_answer(&self, id: SessionId, held: &Held) -> bool {
         let best = self.best_session(held.session.peer_fingerprint());
-        held.session.owes_answer() && best.is_some_and(|(best, _)| *best == id)
+        held.session.owes_answer() && !held.is_suspect() && best.is_some_and(|(best, _)| *best == id)
     }
 
     /// What tells a peer that its sessions with this device are dropped, sealed on the best one that it holds.
@@ -239,13 +239,13 @@ impl Device {
     #[cfg(feature = "vectors")]
     pub(crate) fn session_copy(&self, peer: Fingerprint) -> Option<Session> {
         let (_, held) = self.best_session(peer)?;
-        Session::from_state(held.session.to_state().expose(), self.fingerprint()).ok()
+        Session::from_state(held.session.to_state().expose(), &self.identity).ok()
     }
 
     /// Whether anything can be sealed for a peer.
     pub(super) fn can_seal(&self, peer: Fingerprint, now: UnixTime) -> Result<(), SealError> {
         let known = self.peer_to_seal(peer)?;
-        if self.best_session(peer).is_none() {
+        if self.best_session(peer).is_none_or(|(_, held)| held.is_suspect()) {
             known.bundle().ok_or(SealError::BundleNeeded)?.at(now).ok_or(SealError::BundleExpired)?;
         }
         Ok(())
@@ -282,7 +282,7 @@ impl Device {
                 && !held.session.is_answered();
             let renews = self.renewal_due_at(peer, known, now) && known.can_be_introduced_to(now);
             again = shows_anew && known.can_be_introduced_again(now);
-            if !renews && !again {
+            if !renews && !again && !held.is_suspect() {
                 let sealed = held.session.plan_seal(message, padding, rng)?;
                 let mut plan = Vec::from([Change::Seal(*id, sealed.step)]);
                 if shows_now || accepts {
@@ -302,7 +302,7 @@ impl Device {
         let (mut session, peer_change) = self.introduce(known, by_people, now, rng)?;
         let mut sealed = session.plan_seal(message, padding, rng)?;
         session.swap_seal(&mut sealed.step);
-        let mut plan = self.plan_join(session, now).changes;
+        let mut plan = self.plan_join(session, Trust::Plain, now).changes;
         plan.push(peer_change);
         // What went with an introduction that may have been refused.
         if self.best_session(peer).is_some() {
@@ -345,7 +345,7 @@ impl Device {
     /// Plans to let a session join those with its peer: the best one is sent on, the others fade, and the one that has
     /// faded longest goes when there are too many. Never the best one that the peer is known to hold: the new one may
     /// stay unanswered.
-    pub(super) fn plan_join(&self, session: Session, now: UnixTime) -> Joining {
+    pub(super) fn plan_join(&self, session: Session, trust: Trust, now: UnixTime) -> Joining {
         let peer = session.peer_fingerprint();
         let best = self.best_session(peer);
         let is_best = best.is_none_or(|(_, held)| held.session.rank() < session.rank());
@@ -372,7 +372,7 @@ impl Device {
             (since.is_none(), since, held.session.rank())
         });
         changes.extend(fading.into_iter().take(surplus).map(|(id, _)| Change::Session(*id, None)));
-        let standing = Standing { fading_since: (!is_best).then_some(now), owes_rank };
+        let standing = Standing { fading_since: (!is_best).then_some(now), owes_rank, trust };
         let id = session.id();
         changes.push(Change::Session(id, Some(Box::new(Held { session, standing }))));
         Joining { changes, owes_rank, beside }

@@ -39,6 +39,8 @@ pub enum PreKeyError {
     Signature,
     /// A key is not a valid one. Fetch another bundle; its author's software is at fault.
     Key,
+    /// The long-term KEM key is not the one that the identity names: the directory changed it. Fetch another bundle.
+    OtherKemKey,
     /// The bundle is past its time. Fetch a fresh one.
     Expired,
     /// The bundle is this device's own.

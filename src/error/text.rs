@@ -36,6 +36,7 @@ display! {
     PreKeyError {
         Self::Signature => "a prekey's signature does not verify",
         Self::Key => "a prekey is not a valid key",
+        Self::OtherKemKey => "the long-term KEM key is not the identity's",
         Self::Expired => "the bundle is past its time",
         Self::Myself => "the bundle is this device's own",
         Self::OtherIdentity => "the bundle is another identity's",

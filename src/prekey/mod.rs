@@ -11,7 +11,7 @@ pub(crate) use record::BlockId;
 pub(crate) use store::{PreKeyChange, ResponderKeys};
 pub use store::{PreKeyLifetimes, PreKeyStore, Rotation};
 
-use crate::crypto::kem;
+use crate::crypto::kem::{self, KEM_PUBLIC_LEN};
 use crate::error::PreKeyError;
 use crate::keys::{Fingerprint, IdentityKey, UnixTime};
 use crate::wire::bundle::{OneTimePreKey, PreKeyBundle, PreKeyFields, SignedPreKey};
@@ -24,13 +24,13 @@ pub struct VerifiedPreKeyBundle {
 }
 
 impl VerifiedPreKeyBundle {
-    /// Checks a bundle: both signatures, both KEM keys, both dates. A one-time prekey that is past its time is left out:
+    /// Checks a bundle: both signatures, all KEM keys, the identity's among them, both dates. A one-time prekey that is past its time is left out:
     /// the signed one is there for when none is left.
     ///
     /// That the identity is the person's own is not checked here: people compare fingerprints.
     ///
     /// # Errors
-    /// [`PreKeyError::Expired`], [`PreKeyError::Signature`] or [`PreKeyError::Key`].
+    /// [`PreKeyError::Expired`], [`PreKeyError::OtherKemKey`], [`PreKeyError::Signature`] or [`PreKeyError::Key`].
     pub fn verify(mut bundle: PreKeyBundle, now: UnixTime) -> Result<Self, PreKeyError> {
         let check = |fields: &PreKeyFields, signed: bool| {
             if !signed {
@@ -43,6 +43,12 @@ impl VerifiedPreKeyBundle {
         };
         if now > bundle.signed.not_after() {
             return Err(PreKeyError::Expired);
+        }
+        if !bundle.identity.names_kem_key(&bundle.kem) {
+            return Err(PreKeyError::OtherKemKey);
+        }
+        if !kem::is_valid_public(&bundle.kem) {
+            return Err(PreKeyError::Key);
         }
         check(&bundle.signed.fields, bundle.signed.is_signed_by(&bundle.identity))?;
         if let Some(one_time) = &bundle.one_time {
@@ -94,6 +100,11 @@ impl VerifiedPreKeyBundle {
 
     pub(crate) fn bundle(&self) -> &PreKeyBundle {
         &self.bundle
+    }
+
+    /// The owner's long-term KEM key.
+    pub(crate) fn kem(&self) -> &[u8; KEM_PUBLIC_LEN] {
+        &self.bundle.kem
     }
 
     pub(crate) fn signed(&self) -> &SignedPreKey {

@@ -5,8 +5,9 @@ use super::*;
 use crate::codec::Reader;
 use crate::error::DecodeError;
 use crate::identity::IdentityKeyPair;
-use crate::keys::SessionId;
+use crate::keys::{SessionId, Signature};
 use crate::limits::MAX_INTRODUCTIONS;
+use crate::wire::bundle::{PreKeyUpload, Signer};
 use crate::wire::introduction::IntroductionId;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -164,4 +165,33 @@ fn images_of_prekeys_have_one_form() {
     assert_eq!(read(&mut restored, &changed(8, 0)), wrong, "a generation twice");
     assert_eq!(read(&mut restored, &changed(7, 1)), wrong, "an id twice");
     assert_eq!(read(&mut restored, &changed(8, 1)), Ok(8));
+}
+
+/// Whose upload shows another KEM key than its identity names.
+struct Liar<'a>(&'a IdentityKeyPair, &'a IdentityKeyPair);
+
+impl Signer for Liar<'_> {
+    fn key(&self) -> &IdentityKey {
+        self.0.public()
+    }
+
+    fn kem(&self) -> &[u8; KEM_PUBLIC_LEN] {
+        self.1.kem().public()
+    }
+
+    fn sign(&self, message: &[u8]) -> Signature {
+        self.0.sign(message)
+    }
+}
+
+#[test]
+fn upload_with_another_kem_key_is_refused() {
+    let mut rng = ChaCha20Rng::from_seed([6; 32]);
+    let [bob, other] = [(); 2].map(|()| IdentityKeyPair::generate(&mut rng));
+    let mut prekeys = PreKeyStore::new();
+    let honest = prekeys.publish(&bob, 1, Rotation::IfDue, &LIFETIMES, NOW, &mut rng).unwrap();
+    let bundle = honest.into_entry().unwrap().take_bundle();
+    let upload = |signer: &Liar<'_>| PreKeyUpload::sign(signer, 7, bundle.signed.clone(), Vec::new()).into_entry();
+    assert!(upload(&Liar(&bob, &bob)).is_ok());
+    assert_eq!(upload(&Liar(&bob, &other)).err(), Some(PreKeyError::OtherKemKey));
 }

@@ -7,7 +7,7 @@ use crate::error::DecodeError;
 use crate::keys::{DhKeyPair, DhPublic};
 use crate::limits::{MAX_CHAIN_LEN, MAX_SKIPPED};
 use crate::ratchet::chain::{ChainKeys, HeaderSecret};
-use crate::ratchet::kem::KemRatchet;
+use crate::ratchet::kem::{Introduced, KemRatchet};
 use crate::ratchet::skipped::SkippedKeys;
 use crate::ratchet::state::{Line, Ratchet, Sending};
 use crate::secret::Secret;
@@ -61,7 +61,7 @@ impl Ratchet {
     }
 
     /// Reads what [`Self::write`] wrote. Skipped keys come afterwards, then [`Self::finish_restore`].
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn read(reader: &mut Reader<'_>, introduced: Introduced<'_>) -> Result<Self, DecodeError> {
         let context = *reader.array()?;
         let root_key = Secret::new(reader.array()?);
         let remote = DhPublic(*reader.array()?).into();
@@ -105,7 +105,7 @@ impl Ratchet {
         if count == 1 && !first_chain {
             return Err(DecodeError::Invalid);
         }
-        let kem = KemRatchet::read(reader)?;
+        let kem = KemRatchet::read(reader, introduced)?;
         if count == 1 && (kem.sent_epoch(), kem.received_epoch()) != (0, 0) {
             return Err(DecodeError::Invalid);
         }

@@ -11,74 +11,28 @@
 //!              └────────── receiving root step that says so: mix ─────────┘
 //! ```
 //!
+//! The initiator's first offer is no fresh key but that of its identity: once its secret is mixed in, the responder knows that
+//! it talks with whoever holds that identity's KEM key. Fresh ones follow.
+//!
 //! Why it heals: whoever stole one side's state lacks the randomness that this side uses afterwards, for its next key
 //! pairs and for its next encapsulations. docs/PROTOCOL.md, "KEM ratchet".
 
 use crate::codec::Write;
-use crate::crypto::kdf;
-use crate::crypto::kem::{self, KEM_CIPHERTEXT_LEN, KEM_PUBLIC_LEN, KemSeed};
-use crate::labels::Label;
-use crate::ratchet::erasure::{self, Assembly, CODED_LEN, DATA_SYMBOLS};
+use crate::crypto::kem::{self, KemSeed};
+use crate::keys::{IdentityKem, IdentityKey};
+use crate::ratchet::erasure::{self, Assembly};
+use crate::ratchet::offer::{Answer, Coded, Mix, OfferKey, OpenOffer, Run, Walk, add, answer_id, mix, offer_id};
 use crate::ratchet::receive::ReceiveError;
-use crate::secret::Secret;
 use crate::wire::fragment::{FRAGMENT_OVERHEAD, Fragment, FragmentKind, FragmentStart, Fragments, SYMBOL_LEN, ShortId};
 use crate::wire::payload::Tail;
 use alloc::sync::Arc;
 use rand_core::CryptoRng;
 
-const _: () = assert!(KEM_PUBLIC_LEN == CODED_LEN && KEM_CIPHERTEXT_LEN == CODED_LEN);
-
-/// What a root step mixes in: `ss(32) || SHA-256(label || ek || ct)(32)`. Shared likewise.
-pub(crate) type Mix = Arc<Secret<64>>;
-
-/// Shared by a state and the plans made from it; public.
-type Coded = Arc<[u8; CODED_LEN]>;
-
-/// Where the walk through the 256 symbols stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Walk {
-    pub(super) next: u8,
-    /// Symbols sent so far, counted up to 255.
-    pub(super) sent: u8,
-}
-
-impl Walk {
-    /// The next run of at most `most` symbols: the first index and how many.
-    fn run(&mut self, most: usize) -> Run {
-        let first = self.next;
-        let to_the_end = 256_u16.saturating_sub(u16::from(first));
-        // 49 in one message are enough for anything.
-        let most = u16::try_from(most).unwrap_or(u16::MAX).min(u16::from(DATA_SYMBOLS)).min(to_the_end);
-        let count = u8::try_from(most).unwrap_or(DATA_SYMBOLS);
-        self.next = first.wrapping_add(count);
-        self.sent = self.sent.saturating_add(count);
-        (first, count)
-    }
-
-    fn first_round_left(self) -> usize {
-        usize::from(DATA_SYMBOLS.saturating_sub(self.sent))
-    }
-}
-
-/// An own offer.
-#[derive(Clone)]
-pub(super) struct OpenOffer {
-    pub(super) seed: Arc<KemSeed>,
-    /// The encapsulation key and its id, from the seed, once they are needed: a session that rests does without.
-    key: Option<(ShortId, Coded)>,
-    pub(super) walk: Walk,
-    /// Whether the peer's latest message answered it.
-    pub(super) acknowledged: bool,
-    pub(super) answer: Answer,
-}
-
-/// What has come of the answer to an own offer. The seed is kept until the secret is mixed: an answerer that fell back to
-/// an old image answers once more.
-#[derive(Clone)]
-pub(super) enum Answer {
-    None,
-    Partial { id: ShortId, assembly: Assembly },
-    Whole { id: ShortId, mix: Mix },
+/// Who of the two has introduced itself: the first offer of that one is the KEM key of its identity.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Introduced<'a> {
+    This(&'a Arc<IdentityKem>),
+    Peer(&'a IdentityKey),
 }
 
 /// The part that offers keys. `number` counts from 1; all below it are mixed in.
@@ -113,25 +67,8 @@ impl Answering {
 pub(crate) struct KemRatchet {
     pub(super) offerer: Offerer,
     pub(super) answerer: Answerer,
-}
-
-pub(super) fn offer_id(key: &[u8; CODED_LEN]) -> ShortId {
-    let [a, b, c, ..] = kdf::hash(Label::KemOfferId, &[key]);
-    [a, b, c]
-}
-
-fn answer_id(key: &[u8; CODED_LEN], ciphertext: &[u8; CODED_LEN]) -> ShortId {
-    let [a, b, c, ..] = kdf::hash(Label::KemAnswerId, &[key, ciphertext]);
-    [a, b, c]
-}
-
-fn mix(secret: &Secret<32>, key: &[u8; CODED_LEN], ciphertext: &[u8; CODED_LEN]) -> Mix {
-    let binding = kdf::hash(Label::KemSecret, &[key, ciphertext]);
-    Arc::new(Secret::made(|bytes| {
-        for (to, from) in bytes.iter_mut().zip(secret.expose().iter().chain(&binding)) {
-            *to = *from;
-        }
-    }))
+    /// The peer, if it has introduced itself: its first offer must be the key that its identity names.
+    pub(super) initiator: Option<IdentityKey>,
 }
 
 /// The low 16 bits of a number, as fragments carry them.
@@ -140,56 +77,10 @@ fn low(number: u32) -> u16 {
     u16::from_be_bytes([a, b])
 }
 
-/// Adds the symbols of a fragment.
-fn add(assembly: &mut Assembly, fragment: &Fragment<'_>) {
-    for (index, symbol) in (fragment.first..=u8::MAX).zip(fragment.symbols.as_chunks().0) {
-        assembly.add(index, symbol);
-    }
-}
-
-impl OpenOffer {
-    pub(super) fn new(seed: KemSeed) -> Self {
-        let seed = Arc::new(seed);
-        Self { seed, key: None, walk: Walk::default(), acknowledged: false, answer: Answer::None }
-    }
-
-    fn key(&mut self) -> (ShortId, Coded) {
-        let make = || {
-            let key = Arc::new(*self.seed.expand().public());
-            (offer_id(&key), key)
-        };
-        let (id, key) = self.key.get_or_insert_with(make);
-        (*id, key.clone())
-    }
-
-    /// Takes in a fragment of an answer to this offer; whether it was good. Only the newest message can bring another
-    /// answer than the one at hand.
-    fn take_in(&mut self, fragment: &Fragment<'_>, newest: bool) -> bool {
-        let new_id = fragment.answer_id;
-        match &self.answer {
-            Answer::Whole { id, .. } if *id == new_id => return true,
-            Answer::Partial { id, .. } if *id == new_id => {}
-            Answer::Whole { .. } | Answer::Partial { .. } if !newest => return true,
-            _ => self.answer = Answer::Partial { id: new_id, assembly: Assembly::default() },
-        }
-        let Answer::Partial { assembly, .. } = &mut self.answer else { return true };
-        add(assembly, fragment);
-        let Some(ciphertext) = assembly.rebuild() else { return true };
-        let (_, key) = self.key();
-        if answer_id(&key, &ciphertext) != new_id {
-            self.answer = Answer::None;
-            return false;
-        }
-        let secret = self.seed.expand().decapsulate(&ciphertext);
-        self.answer = Answer::Whole { id: new_id, mix: mix(&secret, &key, &ciphertext) };
-        true
-    }
-}
-
 impl Answerer {
     /// Takes in a fragment of the peer's offer; whether it was good. Only the newest message can bring another offer than
     /// the one at hand.
-    fn take_in(&mut self, fragment: &Fragment<'_>, newest: bool) -> bool {
+    fn take_in(&mut self, fragment: &Fragment<'_>, newest: bool, initiator: Option<&IdentityKey>) -> bool {
         let new_id = fragment.offer_id;
         match &self.stage {
             Answering::Received { id, .. } | Answering::Answered { offer_id: id, .. } if *id == new_id => return true,
@@ -204,15 +95,26 @@ impl Answerer {
         let Answering::Collecting { assembly, .. } = &mut self.stage else { return true };
         add(assembly, fragment);
         let Some(key) = assembly.rebuild() else { return true };
-        let good = offer_id(&key) == new_id && kem::is_valid_public(&key);
+        let named = initiator.filter(|_| self.number == 1).is_none_or(|identity| identity.names_kem_key(&key));
+        let good = offer_id(&key) == new_id && named && kem::is_valid_public(&key);
         self.stage = if good { Answering::Received { id: new_id, key } } else { Answering::START };
         good
     }
 }
 
 impl KemRatchet {
-    pub(crate) fn new() -> Self {
-        Self { offerer: Offerer { number: 1, offer: None }, answerer: Answerer { number: 1, stage: Answering::START } }
+    pub(crate) fn new(introduced: Introduced<'_>) -> Self {
+        let (offer, initiator) = match introduced {
+            Introduced::This(kem) => (Some(OpenOffer::new(OfferKey::identity(kem, 0))), None),
+            Introduced::Peer(identity) => (None, Some(*identity)),
+        };
+        Self { offerer: Offerer { number: 1, offer }, initiator, ..Self::empty() }
+    }
+
+    /// In a step that changes nothing yet.
+    pub(crate) fn empty() -> Self {
+        let answerer = Answerer { number: 1, stage: Answering::START };
+        Self { offerer: Offerer { number: 1, offer: None }, answerer, initiator: None }
     }
 
     /// How many own offers are mixed in: the header's `kem_epoch`.
@@ -246,14 +148,15 @@ impl KemRatchet {
     pub(crate) fn prepare<R: CryptoRng + ?Sized>(&mut self, rng: &mut R) {
         // The last number is never offered: there is none after it.
         if self.offerer.offer.is_none() && self.offerer.number < u32::MAX {
-            self.offerer.offer = Some(OpenOffer::new(KemSeed::generate(rng)));
+            self.offerer.offer = Some(OpenOffer::new(OfferKey::fresh(KemSeed::generate(rng))));
         }
         if let Answering::Received { id, key } = &self.answerer.stage {
             let answer = kem::encapsulate(key, rng);
+            let owner = self.initiator.filter(|_| self.answerer.number == 1).map(|identity| identity.fingerprint());
             self.answerer.stage = Answering::Answered {
                 offer_id: *id,
                 answer_id: answer_id(key, &answer.ciphertext),
-                mix: mix(&answer.secret, key, &answer.ciphertext),
+                mix: mix(&answer.secret, owner.as_ref(), key, &answer.ciphertext),
                 ciphertext: answer.ciphertext,
                 walk: Walk::default(),
             };
@@ -263,7 +166,8 @@ impl KemRatchet {
     /// Which symbols go into a message with this room, the count's byte not counted.
     ///
     /// Until 49 symbols of each were sent once, ciphertext symbols go before offer symbols, unless all that is left of the
-    /// offer fits into this message: the peer waits for it. From then on both get half.
+    /// offer fits into this message: the peer waits for it. From then on both get half. The key of an identity goes first: a
+    /// peer that writes much more always has a ciphertext to wait for.
     pub(crate) fn take_portion(&mut self, room: usize) -> Portion {
         let symbols_in = |room: usize, fragments: usize| {
             room.saturating_sub(fragments.saturating_mul(FRAGMENT_OVERHEAD)).checked_div(SYMBOL_LEN).unwrap_or(0)
@@ -281,7 +185,9 @@ impl KemRatchet {
             (Some(_), None) => (one, 0),
             (Some(walk), Some(offer)) => {
                 let (answer_left, offer_left) = (walk.first_round_left(), offer.walk.first_round_left());
-                let for_answer = if answer_left > 0 && offer_left > 0 {
+                let for_answer = if offer_left > 0 && offer.key.is_identity() {
+                    1
+                } else if answer_left > 0 && offer_left > 0 {
                     if offer_left <= both { both.saturating_sub(offer_left) } else { both.min(answer_left) }
                 } else {
                     both / 2
@@ -294,7 +200,7 @@ impl KemRatchet {
         Portion {
             answer: answer.filter(|_| for_answer > 0).map(|walk| walk.run(for_answer)),
             offer: offer.filter(|_| for_offer > 0).map(|offer| {
-                offer.key();
+                offer.key.expand();
                 offer.walk.run(for_offer)
             }),
         }
@@ -329,11 +235,10 @@ impl KemRatchet {
             // Others are of an exchange that is over.
             match (fragment.kind, &mut self.offerer.offer) {
                 (FragmentKind::Offer, _) if fragment.number == low(self.answerer.number) => {
-                    all_good &= self.answerer.take_in(fragment, newest);
+                    all_good &= self.answerer.take_in(fragment, newest, self.initiator.as_ref());
                 }
                 (FragmentKind::Ciphertext, Some(offer)) if fragment.number == low(self.offerer.number) => {
-                    // Or of a key that is not this side's.
-                    let answers_it = fragment.offer_id == offer.key().0;
+                    let answers_it = offer.is_answered_by(fragment);
                     answers |= answers_it;
                     all_good &= !answers_it || offer.take_in(fragment, newest);
                 }
@@ -364,9 +269,6 @@ impl core::fmt::Debug for KemRatchet {
     }
 }
 
-/// First symbol and how many.
-type Run = (u8, u8);
-
 /// The symbols that one message carries.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Portion {
@@ -383,7 +285,7 @@ impl Tail for (&KemRatchet, Portion) {
     }
 
     fn write(&self, out: &mut impl Write) {
-        let (KemRatchet { offerer, answerer }, portion) = *self;
+        let (KemRatchet { offerer, answerer, .. }, portion) = *self;
         out.u8(u8::from(portion.answer.is_some()).saturating_add(u8::from(portion.offer.is_some())));
         if let (Some((first, count)), Answering::Answered { offer_id, answer_id, ciphertext, .. }) =
             (portion.answer, &answerer.stage)
@@ -399,9 +301,10 @@ impl Tail for (&KemRatchet, Portion) {
             start.write(out);
             erasure::write_symbols(ciphertext, first, count, out);
         }
-        if let (Some((first, count)), Some(OpenOffer { key: Some((id, key)), .. })) = (portion.offer, &offerer.offer) {
+        let public = offerer.offer.as_ref().and_then(|offer| offer.key.public());
+        if let (Some((first, count)), Some((offer_id, key))) = (portion.offer, public) {
             let (kind, number) = (FragmentKind::Offer, low(offerer.number));
-            FragmentStart { kind, number, offer_id: *id, answer_id: [0; 3], first, count }.write(out);
+            FragmentStart { kind, number, offer_id, answer_id: [0; 3], first, count }.write(out);
             erasure::write_symbols(key, first, count, out);
         }
     }

@@ -3,8 +3,10 @@
 use crate::codec::{Reader, Write};
 use crate::crypto::kem::{self, KemSeed};
 use crate::error::DecodeError;
+use crate::limits::MAX_IDENTITY_ANSWERS;
 use crate::ratchet::erasure::{Assembly, CODED_LEN};
-use crate::ratchet::kem::{Answer, Answerer, Answering, KemRatchet, Offerer, OpenOffer, Walk, offer_id};
+use crate::ratchet::kem::{Answerer, Answering, Introduced, KemRatchet, Offerer};
+use crate::ratchet::offer::{Answer, OfferKey, OpenOffer, Walk, offer_id};
 use crate::secret::Secret;
 use alloc::sync::Arc;
 
@@ -17,7 +19,7 @@ impl KemRatchet {
     ///
     /// ```text
     /// number(4) || 0(1)                                                                          an offer is due
-    ///           or 1(1) || seed(64) || next(1) || sent(1) || acknowledged(1) ||
+    ///           or ( 1(1) || seed(64) or 2(1) || answers(1): the identity's key ) || next(1) || sent(1) || acknowledged(1) ||
     ///              ( 0(1) or 1(1) || answer id(3) || assembly or 2(1) || answer id(3) || mix(64) )
     ///   || number(4) || ( 0(1) || offer id(3) || assembly or 1(1) || encapsulation key(1568)
     ///           or 2(1) || offer id(3) || answer id(3) || next(1) || sent(1) || mix(64) || ciphertext(1568) )
@@ -25,9 +27,18 @@ impl KemRatchet {
     /// ```
     pub(crate) fn write(&self, out: &mut impl Write) {
         out.u32(self.offerer.number);
-        out.flag(self.offerer.offer.is_some());
+        match self.offerer.offer.as_ref().map(|offer| &offer.key) {
+            None => out.u8(0),
+            Some(OfferKey::Fresh { seed, .. }) => {
+                out.u8(1);
+                out.bytes(seed.expose());
+            }
+            Some(OfferKey::Identity { answers, .. }) => {
+                out.u8(2);
+                out.u8(*answers);
+            }
+        }
         if let Some(offer) = &self.offerer.offer {
-            out.bytes(offer.seed.expose());
             offer.walk.write(out);
             out.flag(offer.acknowledged);
             match &offer.answer {
@@ -66,10 +77,22 @@ impl KemRatchet {
         }
     }
 
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    /// Reads what [`Self::write`] wrote; who has introduced itself is not in it.
+    pub(crate) fn read(reader: &mut Reader<'_>, introduced: Introduced<'_>) -> Result<Self, DecodeError> {
         let number = nonzero(reader.u32()?)?;
-        let offer = if reader.flag()? {
-            let mut offer = OpenOffer::new(KemSeed::from_bytes(reader.array()?));
+        // The first offer of who has introduced itself is its identity's key, and no other is.
+        let key = match (introduced, number, reader.u8()?) {
+            (Introduced::This(kem), 1, 2) => Some(OfferKey::identity(kem, reader.u8()?)),
+            (Introduced::This(_), 1, _) => return Err(DecodeError::Invalid),
+            (_, _, 0) => None,
+            (_, _, 1) => Some(OfferKey::fresh(KemSeed::from_bytes(reader.array()?))),
+            _ => return Err(DecodeError::Invalid),
+        };
+        if matches!(key, Some(OfferKey::Identity { answers, .. }) if answers > MAX_IDENTITY_ANSWERS) {
+            return Err(DecodeError::Invalid);
+        }
+        let offer = if let Some(key) = key {
+            let mut offer = OpenOffer::new(key);
             offer.walk = Walk::read(reader)?;
             offer.acknowledged = reader.flag()?;
             offer.answer = match reader.u8()? {
@@ -91,7 +114,11 @@ impl KemRatchet {
             0 => Answering::Collecting { id: *reader.array()?, assembly: read_assembly(reader)? },
             1 => {
                 let key = Arc::new(*reader.array()?);
-                if !kem::is_valid_public(&key) {
+                let named = match introduced {
+                    Introduced::Peer(identity) if number == 1 => identity.names_kem_key(&key),
+                    _ => true,
+                };
+                if !named || !kem::is_valid_public(&key) {
                     return Err(DecodeError::Invalid);
                 }
                 Answering::Received { id: offer_id(&key), key }
@@ -104,7 +131,11 @@ impl KemRatchet {
             }
             _ => return Err(DecodeError::Invalid),
         };
-        Ok(Self { offerer, answerer: Answerer { number, stage } })
+        let initiator = match introduced {
+            Introduced::This(_) => None,
+            Introduced::Peer(identity) => Some(*identity),
+        };
+        Ok(Self { offerer, answerer: Answerer { number, stage }, initiator })
     }
 }
 

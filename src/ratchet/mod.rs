@@ -7,6 +7,7 @@ mod erasure;
 mod image;
 mod kem;
 mod kem_image;
+mod offer;
 mod receive;
 mod root;
 mod send;
@@ -17,6 +18,7 @@ mod state;
 pub(crate) mod trace;
 
 pub(crate) use chain::{ChainKeys, TagSink, TagSource, TagWindow, kdf_ck};
+pub(crate) use kem::Introduced;
 pub(crate) use receive::{Place, ReceiveError, ReceiveStep, Skip, check_jump};
 #[cfg(feature = "vectors")]
 pub(crate) use root::kdf_rk;

@@ -85,7 +85,7 @@ impl ReceiveStep {
             turn: None,
             advance: Advance { chain_key: guarded(), next: None },
             skipped: SkippedDelta::default(),
-            kem: KemRatchet::new(),
+            kem: KemRatchet::empty(),
             newest: false,
         }
     }

@@ -40,7 +40,7 @@ pub(crate) struct SendStep {
 impl SendStep {
     /// Changes nothing: [`Ratchet::plan_send`] fills it where it stays.
     pub(crate) fn empty() -> Self {
-        Self { chain_key: guarded(), n: 0, turn: None, kem: KemRatchet::new(), portion: Portion::default() }
+        Self { chain_key: guarded(), n: 0, turn: None, kem: KemRatchet::empty(), portion: Portion::default() }
     }
 
     /// The fragments that go with the message.

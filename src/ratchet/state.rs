@@ -13,10 +13,10 @@
 //! the new state swaps back.
 
 use crate::crypto::dh::{DhPoint, DhPrivate};
-use crate::keys::{DhKeyPair, DhPublic, MailboxAddress};
+use crate::keys::{DhKeyPair, DhPublic, IdentityKem, IdentityKey, MailboxAddress};
 use crate::limits::{MAX_MAILBOXES, NEXT_TAG_WINDOW, SPENT_WINDOW, TAG_WINDOW};
 use crate::ratchet::chain::{ChainKeys, HeaderSecret, TagSink, TagWindow};
-use crate::ratchet::kem::KemRatchet;
+use crate::ratchet::kem::{Introduced, KemRatchet};
 use crate::ratchet::receive::ReceiveError;
 use crate::ratchet::root::kdf_rk;
 use crate::ratchet::skipped::SkippedKeys;
@@ -24,6 +24,7 @@ use crate::secret::Secret;
 use crate::wire::sealed::{Header, Tag};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use core::ops::Range;
 
 /// What the handshake hands to the ratchet.
@@ -97,8 +98,8 @@ pub(crate) struct Ratchet {
 }
 
 impl Ratchet {
-    /// The initiator's side: it will begin its first chain against the peer's signed prekey.
-    pub(crate) fn initiator(secrets: &InitialSecrets, signed_prekey: DhPublic) -> Self {
+    /// The initiator's side: it will begin its first chain against the peer's signed prekey, and offer its identity's KEM key.
+    pub(crate) fn initiator(secrets: &InitialSecrets, signed_prekey: DhPublic, identity: &Arc<IdentityKem>) -> Self {
         let mut ratchet = Self {
             context: secrets.context,
             root_key: Secret::new(secrets.root_key.expose()),
@@ -109,7 +110,7 @@ impl Ratchet {
             first_line: 0,
             chain_key: Secret::new(&[0; 32]),
             skipped: SkippedKeys::default(),
-            kem: KemRatchet::new(),
+            kem: KemRatchet::new(Introduced::This(identity)),
         };
         ratchet.refresh_windows(&mut ());
         ratchet
@@ -120,6 +121,7 @@ impl Ratchet {
         secrets: &InitialSecrets,
         initiator_keys: ChainKeys,
         signed_prekey: &DhPrivate,
+        initiator: &IdentityKey,
         header: &Header,
     ) -> Result<Self, ReceiveError> {
         let point = header.ratchet_key.point();
@@ -136,7 +138,7 @@ impl Ratchet {
             first_line: 0,
             chain_key: Secret::new(step.chain_key.expose()),
             skipped: SkippedKeys::default(),
-            kem: KemRatchet::new(),
+            kem: KemRatchet::new(Introduced::Peer(initiator)),
         };
         ratchet.refresh_windows(&mut ());
         Ok(ratchet)
@@ -162,6 +164,12 @@ impl Ratchet {
 
     pub(crate) fn skipped_mut(&mut self) -> &mut SkippedKeys {
         &mut self.skipped
+    }
+
+    /// How many chains the peer has begun.
+    pub(crate) fn turns(&self) -> u32 {
+        let finished = u32::try_from(self.first_line).unwrap_or(u32::MAX);
+        finished.saturating_add(u32::try_from(self.receiving_chains()).unwrap_or(0))
     }
 
     /// Tells a sink of every tag this side recognises.

@@ -206,7 +206,7 @@ fn swapping_an_opening_twice_changes_nothing() {
         assert_eq!((receiver.to_state().expose().to_vec(), index[side].clone()), after);
         assert!(matches!(planned.opened.content, Content::Message(_)));
 
-        let restored = Session::from_state(&after.0, pair.names[side]).unwrap();
+        let restored = Session::from_state(&after.0, &pair.identities[side]).unwrap();
         let mut announced = Index::default();
         restored.announce(&mut announced);
         assert_eq!(announced, index[side]);

@@ -1,11 +1,12 @@
 //! What a ratchet holds, for test vectors.
 
 use crate::crypto::kdf;
+use crate::keys::Fingerprint;
 use crate::labels::Label;
 use crate::ratchet::chain::kdf_ck;
-use crate::ratchet::erasure;
 use crate::ratchet::state::{Ratchet, Sending};
-use crate::secret::{Guarded, guarded};
+use crate::ratchet::{erasure, offer};
+use crate::secret::{Guarded, Secret, guarded};
 use crate::vectors::{Value, object};
 use crate::wire::sealed::Tag;
 use alloc::vec::Vec;
@@ -21,13 +22,21 @@ pub(crate) fn symbols(data: &[u8; 1568]) -> Vec<[u8; 32]> {
     symbols.as_chunks().0.to_vec()
 }
 
-/// `(offer id, answer id, pq)` of a key, a ciphertext and their secret.
-pub(crate) fn kem_binding(key: &[u8; 1568], ciphertext: &[u8; 1568], secret: &[u8; 32]) -> ([u8; 3], [u8; 3], Vec<u8>) {
+/// `(offer id, answer id)` of a key and a ciphertext.
+pub(crate) fn kem_ids(key: &[u8; 1568], ciphertext: &[u8; 1568]) -> ([u8; 3], [u8; 3]) {
     let short = |hash: [u8; 32]| [hash[0], hash[1], hash[2]];
     let offer = short(kdf::hash(Label::KemOfferId, &[key]));
-    let answer = short(kdf::hash(Label::KemAnswerId, &[key, ciphertext]));
-    let bound = kdf::hash(Label::KemSecret, &[key, ciphertext]);
-    (offer, answer, [&secret[..], &bound[..]].concat())
+    (offer, short(kdf::hash(Label::KemAnswerId, &[key, ciphertext])))
+}
+
+/// What a root step mixes in: for the first offer of an initiator, `owner` is its fingerprint.
+pub(crate) fn kem_mix(
+    secret: &Secret<32>,
+    owner: Option<&Fingerprint>,
+    key: &[u8; 1568],
+    ciphertext: &[u8; 1568],
+) -> [u8; 64] {
+    *offer::mix(secret, owner, key, ciphertext).expose()
 }
 
 impl Ratchet {

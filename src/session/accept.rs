@@ -179,8 +179,8 @@ impl Session {
         if n > MAX_FIRST_JUMP {
             return Err(OpenError::TooFarAhead(peer_fingerprint));
         }
-        let ratchet =
-            Ratchet::responder(secrets, keys, signed_prekey, &header.header).map_err(|_| OpenError::Rejected)?;
+        let ratchet = Ratchet::responder(secrets, keys, signed_prekey, &responded.initiator, &header.header);
+        let ratchet = ratchet.map_err(|_| OpenError::Rejected)?;
         let mut session = Self {
             id: SessionId::derive(&secrets.context),
             peer: responded.initiator,

@@ -3,9 +3,10 @@
 use crate::codec::{Reader, Write};
 use crate::error::{DecodeError, StateError};
 use crate::handshake;
-use crate::keys::{Fingerprint, IdentityKey, SessionId};
+use crate::identity::IdentityKeyPair;
+use crate::keys::{IdentityKey, SessionId};
 use crate::limits::MAX_SKIPPED;
-use crate::ratchet::{Ratchet, SkippedKeys};
+use crate::ratchet::{Introduced, Ratchet, SkippedKeys};
 use crate::secret::Secret;
 use crate::session::{Prefix, Rank, Session};
 use crate::state::{self, Image, Length};
@@ -13,14 +14,14 @@ use crate::wire::introduction::PREFIX_LEN;
 use alloc::boxed::Box;
 
 impl Session {
-    /// Longest image of a session without its skipped keys, in bytes; 1,970 less once it is confirmed.
+    /// Longest image of a session without its skipped keys, in bytes; 3,570 less once it is confirmed.
     pub const MAX_STATE_LEN: usize = 1 + IdentityKey::LEN + Rank::LEN + 32 + 4 + PREFIX_LEN + Ratchet::MAX_STATE_LEN;
 
     /// Writes everything but the skipped keys:
     ///
     /// ```text
-    /// peer identity(64) || created_at(8) || th2(32) || exporter secret(32) || initiator(1) || one-time prekey used(1)
-    ///   || confirmed(1) || prefix flag(1) || prefix(1970) if the flag is 1 || ratchet
+    /// peer identity(96) || created_at(8) || th2(32) || exporter secret(32) || initiator(1) || one-time prekey used(1)
+    ///   || confirmed(1) || prefix flag(1) || prefix(3570) if the flag is 1 || ratchet
     /// ```
     pub(crate) fn write(&self, out: &mut impl Write) {
         self.peer.write(out);
@@ -36,8 +37,8 @@ impl Session {
         self.ratchet.write(out);
     }
 
-    /// Reads what [`Self::write`] wrote. Skipped keys come next, then [`Self::finish_restore`].
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    /// Reads what [`Self::write`] wrote, of a session of `own`'s. Skipped keys come next, then [`Self::finish_restore`].
+    pub(crate) fn read(reader: &mut Reader<'_>, own: &IdentityKeyPair) -> Result<Self, DecodeError> {
         let peer = IdentityKey::read(reader)?;
         let rank = Rank::read(reader)?;
         let exporter = Secret::new(reader.array()?);
@@ -47,7 +48,13 @@ impl Session {
         if prefix.is_some() != (initiator && !confirmed) {
             return Err(DecodeError::Invalid);
         }
-        let ratchet = Ratchet::read(reader)?;
+        let introduced = if initiator { Introduced::This(own.kem()) } else { Introduced::Peer(&peer) };
+        let ratchet = Ratchet::read(reader, introduced)?;
+        let (own, theirs) = (own.fingerprint(), peer.fingerprint());
+        let [first, second] = if initiator { [own, theirs] } else { [theirs, own] };
+        if handshake::context(&rank.transcript, &first, &second) != *ratchet.context() {
+            return Err(DecodeError::Invalid);
+        }
         // An initiator is confirmed by the peer's first chain, a responder by its second.
         let chains = ratchet.receiving_chains();
         if confirmed != (chains >= if initiator { 1 } else { 2 }) || (!initiator && chains == 0) {
@@ -55,7 +62,7 @@ impl Session {
         }
         Ok(Self {
             id: SessionId::derive(ratchet.context()),
-            peer_fingerprint: peer.fingerprint(),
+            peer_fingerprint: theirs,
             peer,
             rank,
             initiator,
@@ -81,13 +88,8 @@ impl Session {
         self.ratchet.skipped_mut().read_block(block, &context, reader)
     }
 
-    /// Checks that the session is `own`'s with the peer it names, and what binds skipped keys to chains.
-    pub(crate) fn finish_restore(&mut self, own: Fingerprint) -> Result<(), DecodeError> {
-        let (initiator, responder) =
-            if self.initiator { (own, self.peer_fingerprint) } else { (self.peer_fingerprint, own) };
-        if handshake::context(&self.rank.transcript, &initiator, &responder) != *self.ratchet.context() {
-            return Err(DecodeError::Invalid);
-        }
+    /// Checks what binds skipped keys to chains.
+    pub(crate) fn finish_restore(&mut self) -> Result<(), DecodeError> {
         self.ratchet.finish_restore()
     }
 
@@ -118,10 +120,10 @@ impl Session {
     /// # Errors
     /// [`StateError::Malformed`] if the bytes are not an image of this version, break an invariant or a bound, or
     /// belong to another identity's session.
-    pub fn from_state(image: &[u8], own: Fingerprint) -> Result<Self, StateError> {
+    pub fn from_state(image: &[u8], own: &IdentityKeyPair) -> Result<Self, StateError> {
         let session = Reader::whole(image, |reader| {
             state::version(reader)?;
-            let mut session = Self::read(reader)?;
+            let mut session = Self::read(reader, own)?;
             let mut last = None;
             for _ in 0..reader.count(MAX_SKIPPED)? {
                 let block = reader.u64()?;
@@ -131,7 +133,7 @@ impl Session {
                 last = Some(block);
                 session.read_skipped(block, reader)?;
             }
-            session.finish_restore(own)?;
+            session.finish_restore()?;
             Ok(session)
         })?;
         Ok(session)

@@ -32,6 +32,7 @@
 //! the plaintext after opening. Who does not loses messages after a restart, never secrecy.
 
 mod accept;
+mod authentication;
 mod export;
 mod image;
 mod open;
@@ -44,6 +45,7 @@ pub(crate) mod trace;
 
 pub use crate::wire::control::{Control, Rank};
 pub use accept::Accepted;
+pub use authentication::Authentication;
 pub use export::ExportedKey;
 pub use open::Opened;
 
@@ -124,18 +126,29 @@ pub struct SessionStatus {
     pub one_time_prekey: bool,
     /// When the initiator made it, in its own time.
     pub created_at: u64,
+    /// Whether the peer has shown that it holds its identity's ML-KEM-1024 key.
+    pub authentication: Authentication,
     /// How many KEM secrets are mixed into the session after the handshake's: those that this side offered, and those that
-    /// the peer did. Each locks out whoever stole a state before it began, quantum computer or not.
+    /// the peer did. Each locks out whoever stole a state before it began, quantum computer or not. The one that proves the
+    /// initiator's identity does not count: it falls with the identity.
     pub kem_epochs: (u32, u32),
     /// Message keys kept for messages that were skipped.
     pub skipped: usize,
 }
 
 impl SessionStatus {
-    /// How many ML-KEM-1024 secrets the session's keys depend on, each beside X25519: the handshake's, and those of the KEM
-    /// ratchet. There is no session without one.
+    /// How many ML-KEM-1024 secrets the session's keys depend on, each beside X25519: the two of the handshake, and those of
+    /// [`Self::kem_epochs`]. There is no session without the two.
     pub fn kem_secrets(&self) -> u32 {
-        self.kem_epochs.0.saturating_add(self.kem_epochs.1).saturating_add(1)
+        self.kem_epochs.0.saturating_add(self.kem_epochs.1).saturating_add(2)
+    }
+
+    /// The status with what moves with each message.
+    fn at(self, confirmed: bool, (offered, answered): (u32, u32), turns: u32, skipped: usize) -> Self {
+        let shown = if self.initiator { confirmed } else { answered > 0 };
+        let (ours, theirs) = if self.initiator { (1, 0) } else { (0, 1) };
+        let kem_epochs = (offered.saturating_sub(ours), answered.saturating_sub(theirs));
+        Self { confirmed, authentication: Authentication::new(shown, turns), kem_epochs, skipped, ..self }
     }
 }
 
@@ -228,11 +241,16 @@ impl Session {
         let before = before.map(|before| before.ratchet.sending_header_secret().expose());
         scrubbed::<HANDSHAKE_STACK, _>(|| {
             let initiated = handshake::initiate(identity, certificate, bundle, created_at, before, rng)?;
-            Ok(Self::initiated(initiated, bundle, created_at))
+            Ok(Self::initiated(identity, initiated, bundle, created_at))
         })
     }
 
-    fn initiated(initiated: Initiated, bundle: &VerifiedPreKeyBundle, created_at: u64) -> Self {
+    fn initiated(
+        identity: &IdentityKeyPair,
+        initiated: Initiated,
+        bundle: &VerifiedPreKeyBundle,
+        created_at: u64,
+    ) -> Self {
         Self {
             id: SessionId::derive(&initiated.secrets.context),
             peer: *bundle.identity(),
@@ -242,7 +260,7 @@ impl Session {
             one_time: bundle.has_one_time(),
             confirmed: false,
             prefix: Some(Prefix::new(initiated.prefix)),
-            ratchet: Ratchet::initiator(&initiated.secrets, bundle.signed().fields.dh),
+            ratchet: Ratchet::initiator(&initiated.secrets, bundle.signed().fields.dh, identity.kem()),
             exporter: initiated.secrets.exporter,
         }
     }
@@ -269,15 +287,18 @@ impl Session {
 
     /// What the session can say of itself.
     pub fn status(&self) -> SessionStatus {
-        SessionStatus {
+        let status = SessionStatus {
             id: self.id,
             initiator: self.initiator,
-            confirmed: self.confirmed,
+            confirmed: false,
             one_time_prekey: self.one_time,
             created_at: self.rank.created_at,
-            kem_epochs: self.ratchet.kem_epochs(),
-            skipped: self.ratchet.skipped().len(),
-        }
+            authentication: Authentication::Unproved { turns: 0 },
+            kem_epochs: (0, 0),
+            skipped: 0,
+        };
+        let ratchet = &self.ratchet;
+        status.at(self.confirmed, ratchet.kem_epochs(), ratchet.turns(), ratchet.skipped().len())
     }
 
     /// Where what is sealed now goes: an address that changes with each turn, on which the peer listens. `None` while this

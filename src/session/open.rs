@@ -225,12 +225,9 @@ impl Session {
         // An initiator is confirmed by any message; a responder by one that answers to a message of its own.
         let confirms = !self.confirmed && (self.initiator || begins_chain);
         let opened = Opened { content, tag: *opening.tag(), lost: receive.lost(), bad_fragment };
-        let status = SessionStatus {
-            confirmed: self.confirmed || confirms,
-            kem_epochs: receive.kem_epochs(),
-            skipped: receive.skipped_after(self.ratchet.skipped().len()),
-            ..self.status()
-        };
+        let turns = self.ratchet.turns().saturating_add(u32::from(begins_chain));
+        let skipped = receive.skipped_after(self.ratchet.skipped().len());
+        let status = self.status().at(self.confirmed || confirms, receive.kem_epochs(), turns, skipped);
         let sent = if begins_chain { 0 } else { self.ratchet.unanswered() };
         let owes_answer = receive.received().is_some_and(|received| answer_is_owed(received, sent));
         step.confirmation = confirms.then_some(Confirmation { confirmed: true, prefix: None });
@@ -314,7 +311,7 @@ mod tests {
     /// receiver follows each time: whatever body key two messages share, their nonces differ.
     #[test]
     fn restored_old_image_never_repeats_a_body_key_and_nonce() {
-        let Pair { mut alice, mut bob, names, mut rng } = Pair::answered();
+        let Pair { mut alice, mut bob, identities, mut rng, .. } = Pair::answered();
 
         // Alice is about to take a root step, and later in the middle of a chain.
         let mut used: BTreeSet<([u8; 32], [u8; 12])> = BTreeSet::new();
@@ -326,8 +323,8 @@ mod tests {
             }
             let (old_alice, old_bob) = (alice.to_state(), bob.to_state());
             for _ in 0..50 {
-                let mut alice = Session::from_state(old_alice.expose(), names[0]).unwrap();
-                let mut bob = Session::from_state(old_bob.expose(), names[1]).unwrap();
+                let mut alice = Session::from_state(old_alice.expose(), &identities[0]).unwrap();
+                let mut bob = Session::from_state(old_bob.expose(), &identities[1]).unwrap();
                 for _ in 0..4 {
                     let bytes = alice.seal(b"text", Padding::default(), &mut rng).unwrap();
                     let envelope = Envelope::parse(&bytes).unwrap();
@@ -350,9 +347,9 @@ mod tests {
     /// Two futures of one image that have both taken a root step: the other side can follow one of them only.
     #[test]
     fn root_step_taken_twice_has_diverged() {
-        let Pair { mut alice, bob, names, mut rng } = Pair::new();
+        let Pair { mut alice, bob, identities, names, mut rng } = Pair::new();
         let image = bob.to_state();
-        let [mut one, mut two] = [(); 2].map(|()| Session::from_state(image.expose(), names[1]).unwrap());
+        let [mut one, mut two] = [(); 2].map(|()| Session::from_state(image.expose(), &identities[1]).unwrap());
         let from_one = one.seal(b"one", Padding::default(), &mut rng).unwrap();
         two.seal(b"zero", Padding::default(), &mut rng).unwrap();
         let from_two = two.seal(b"two", Padding::default(), &mut rng).unwrap();

@@ -15,6 +15,7 @@ use rand_core::SeedableRng;
 pub(crate) struct Pair {
     pub(crate) alice: Session,
     pub(crate) bob: Session,
+    pub(crate) identities: [IdentityKeyPair; 2],
     pub(crate) names: [Fingerprint; 2],
     pub(crate) rng: ChaCha20Rng,
 }
@@ -42,7 +43,8 @@ impl Pair {
         let envelope = Envelope::parse(&bytes).unwrap();
         let accepted: Accepted = Session::accept(&b, &prekeys, &envelope, &lifetimes, now)?;
         let (bob, _) = accepted.settle(&mut prekeys).unwrap();
-        Ok(Self { alice, bob, names: [a.fingerprint(), b.fingerprint()], rng })
+        let names = [a.fingerprint(), b.fingerprint()];
+        Ok(Self { alice, bob, identities: [a, b], names, rng })
     }
 
     /// The same after Bob's answer.

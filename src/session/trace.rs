@@ -119,6 +119,6 @@ impl Session {
         let mut plaintext = state::image(ENCRYPTED_IDENTITY_LEN);
         plaintext.bytes(payload);
         let initiated = handshake::initiate_as(identity, &claimed, plaintext, bundle, None, rng)?;
-        Ok(Self::initiated(initiated, bundle, created_at))
+        Ok(Self::initiated(identity, initiated, bundle, created_at))
     }
 }

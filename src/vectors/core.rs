@@ -63,7 +63,7 @@ fn identities() -> File {
     let image = IdentityKeyPair::generate(&mut rng).to_state();
     let image = image.expose();
     let negative = [
-        ("truncated", &image[..64]),
+        ("truncated", &image[..128]),
         ("trailing byte", &[image, &[0]].concat()),
         ("other version", &[&[2], &image[1..]].concat()),
     ];
@@ -115,17 +115,19 @@ fn prekeys() -> File {
         Err(error) => alloc::format!("Malformed {}", class(&error)),
         Ok(bundle) => class(&VerifiedPreKeyBundle::verify(bundle, now).unwrap_err()),
     };
-    let ideas: [(&str, Vec<u8>, UnixTime); 12] = [
+    let ideas: [(&str, Vec<u8>, UnixTime); 14] = [
         ("empty", Vec::new(), NOW),
         ("truncated", bytes[..bytes.len() - 1].to_vec(), NOW),
         ("trailing byte", [&bytes[..], &[0]].concat(), NOW),
         ("version 0", flipped(&bytes, 0), NOW),
-        ("flag 2", [&bytes[..1741], &[2], &bytes[1742..]].concat(), NOW),
-        ("flag 0 with a one-time prekey behind it", flipped(&bytes, 1741), NOW),
-        ("prekey id 0", [&bytes[..65], &[0; 4], &bytes[69..]].concat(), NOW),
+        ("flag 2", [&bytes[..3341], &[2], &bytes[3342..]].concat(), NOW),
+        ("flag 0 with a one-time prekey behind it", flipped(&bytes, 3341), NOW),
+        ("prekey id 0", [&bytes[..1665], &[0; 4], &bytes[1669..]].concat(), NOW),
         ("another identity", flipped(&bytes, 1), NOW),
-        ("signed prekey's X25519 key changed", flipped(&bytes, 69), NOW),
-        ("signed prekey's end changed", flipped(&bytes, 1676), NOW),
+        ("the KEM key that the identity names changed", flipped(&bytes, 96), NOW),
+        ("the identity's KEM key changed", flipped(&bytes, 97), NOW),
+        ("signed prekey's X25519 key changed", flipped(&bytes, 1669), NOW),
+        ("signed prekey's end changed", flipped(&bytes, 3276), NOW),
         ("one-time prekey's signature changed", flipped(&bytes, bytes.len() - 1), NOW),
         ("past its time", bytes.clone(), NOW.plus(31 * 86_400)),
     ];
@@ -193,9 +195,12 @@ fn handshakes() -> File {
         let dh3 = opk.map(|fields| ephemeral.agree(&fields.dh.point()).unwrap());
         let kem_key = opk.map_or(&signed.kem, |fields| &fields.kem);
         let encapsulated = kem::encapsulate_with(kem_key, random.encapsulation.expose());
+        let to_identity = kem::encapsulate_with(bundle.kem(), random.identity_encapsulation.expose());
         let public = crate::keys::DhPublic(ephemeral.public());
-        let th1 = handshake::transcript(bundle.identity(), signed, opk, &public, encapsulated.ciphertext.as_slice());
-        let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_ref(), &encapsulated.secret);
+        let ciphertexts = [encapsulated.ciphertext.as_slice(), to_identity.ciphertext.as_slice()];
+        let th1 = handshake::transcript(bundle.identity(), signed, opk, &public, ciphertexts);
+        let shared = [&encapsulated.secret, &to_identity.secret];
+        let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_ref(), shared);
         let dh4 = alice.agree(&signed.dh.point()).unwrap();
         let prefix = IntroductionPrefix::parse(&initiated.prefix).unwrap();
         let th2 = kdf::hash(Label::HandshakeFinal, &[&th1, prefix.encrypted_identity]);
@@ -219,11 +224,14 @@ fn handshakes() -> File {
             "e": random.ephemeral.expose(),
             "E": &public.0,
             "encapsulation_m": random.encapsulation.expose(),
+            "identity_encapsulation_m": random.identity_encapsulation.expose(),
             "a_second_later": object! { "e": later.ephemeral.expose(), "encapsulation_m": later.encapsulation.expose() },
             "dh1": dh1.expose(), "dh2": dh2.expose(),
             "dh3": dh3.as_ref().map_or(Value::from("none"), |dh3| Value::from(dh3.expose())),
             "ct": &*encapsulated.ciphertext,
             "ss": encapsulated.secret.expose(),
+            "ct_id": &*to_identity.ciphertext,
+            "ss_id": to_identity.secret.expose(),
             "th1": &th1,
             "k_id": keys.identity_key.expose(), "k_next": keys.next.expose(),
             "identity_payload": payload.as_slice(),
@@ -263,7 +271,7 @@ fn introductions(bob: &Bob, alice: &IdentityKeyPair, bundle: &VerifiedPreKeyBund
     assert_eq!(accept(&good), "accepted");
     let low_order = [&good[..2], &[0; 32], &good[34..]].concat();
     let own = envelope(&bob.identity, 5, rng);
-    let ideas: [(&str, Vec<u8>); 14] = [
+    let ideas: [(&str, Vec<u8>); 15] = [
         ("version 2", [&[2], &good[1..]].concat()),
         ("kind 3", [&good[..1], &[3], &good[2..]].concat()),
         ("truncated to no bucket", good[..good.len() - 1].to_vec()),
@@ -274,8 +282,9 @@ fn introductions(bob: &Bob, alice: &IdentityKeyPair, bundle: &VerifiedPreKeyBund
         ("ephemeral key of low order", low_order),
         ("ephemeral key changed", flipped(&good, 2)),
         ("KEM ciphertext changed", flipped(&good, 42)),
-        ("encrypted identity changed", flipped(&good, 1610)),
-        ("tag changed", flipped(&good, 1972)),
+        ("KEM ciphertext for the identity changed", flipped(&good, 1610)),
+        ("encrypted identity changed", flipped(&good, 3178)),
+        ("tag changed", flipped(&good, 3572)),
         ("body changed", flipped(&good, good.len() - 1)),
         ("Bob's own identity", own),
     ];

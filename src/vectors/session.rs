@@ -6,6 +6,7 @@ use crate::codec::Reader;
 use crate::crypto::aead;
 use crate::crypto::kem::KemSeed;
 use crate::identity::IdentityKeyPair;
+use crate::keys::Fingerprint;
 use crate::message::{Opening, Outbound, Sealing};
 use crate::padding::Padding;
 use crate::prekey::{PreKeyLifetimes, VerifiedPreKeyBundle};
@@ -298,7 +299,9 @@ fn kem() -> File {
         let pair = seed.expand();
         let encapsulated = crate::crypto::kem::encapsulate(pair.public(), &mut rng);
         let (ct, ss) = (*encapsulated.ciphertext, encapsulated.secret.expose());
-        let (offer, answer, pq) = trace::kem_binding(pair.public(), &ct, ss);
+        let (offer, answer) = trace::kem_ids(pair.public(), &ct);
+        let owner = Fingerprint::from_bytes(rng.draw(32).try_into().unwrap());
+        let pq = |owner| trace::kem_mix(&encapsulated.secret, owner, pair.public(), &ct);
         let symbols = trace::symbols(pair.public());
         let shown = [0, 1, 48, 49, 50, 100, 200, 254, 255].map(|index: usize| {
             object! { "index": index, "symbol": &symbols[index] }
@@ -309,7 +312,8 @@ fn kem() -> File {
             "draws": rng.draws(),
             "ek": pair.public(), "ct": &ct, "ss": ss,
             "implicit_rejection": object! { "ct": &other, "ss": pair.decapsulate(&other).expose() },
-            "offer_id": &offer, "answer_id": &answer, "pq": &pq,
+            "offer_id": &offer, "answer_id": &answer, "pq": &pq(None),
+            "initiator": owner.as_bytes(), "pq_of_identity": &pq(Some(&owner)),
             "symbols_of_ek": Vec::from(shown),
         });
     }

@@ -118,18 +118,20 @@ published! {
 /// verified ([`crate::prekey::VerifiedPreKeyBundle`]).
 ///
 /// ```text
-/// version(1) || identity key(64) || signed prekey(1676) || flag(1) || one-time prekey(1676) if the flag is 1
+/// version(1) || identity key(96) || its ml-kem-1024 encapsulation key(1568) || signed prekey(1676) || flag(1)
+///   || one-time prekey(1676) if the flag is 1
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreKeyBundle {
     pub(crate) identity: IdentityKey,
+    pub(crate) kem: Box<[u8; KEM_PUBLIC_LEN]>,
     pub(crate) signed: SignedPreKey,
     pub(crate) one_time: Option<OneTimePreKey>,
 }
 
 impl PreKeyBundle {
     /// Longest encoding in bytes.
-    pub const MAX_LEN: usize = 1 + IdentityKey::LEN + SignedPreKey::LEN + 1 + OneTimePreKey::LEN;
+    pub const MAX_LEN: usize = 1 + IdentityKey::LEN + KEM_PUBLIC_LEN + SignedPreKey::LEN + 1 + OneTimePreKey::LEN;
 
     /// Whose bundle it claims to be.
     pub fn identity(&self) -> &IdentityKey {
@@ -160,6 +162,7 @@ impl PreKeyBundle {
         version(reader)?;
         Ok(Self {
             identity: IdentityKey::read(reader)?,
+            kem: Box::new(*reader.array()?),
             signed: SignedPreKey::read(reader)?,
             one_time: if reader.flag()? { Some(OneTimePreKey::read(reader)?) } else { None },
         })
@@ -168,6 +171,7 @@ impl PreKeyBundle {
     pub(crate) fn write(&self, out: &mut impl Write) {
         out.u8(VERSION);
         self.identity.write(out);
+        out.bytes(self.kem.as_slice());
         self.signed.write(out);
         out.flag(self.one_time.is_some());
         if let Some(one_time) = &self.one_time {
@@ -179,6 +183,7 @@ impl PreKeyBundle {
 /// An identity that signs what it publishes.
 pub(crate) trait Signer {
     fn key(&self) -> &IdentityKey;
+    fn kem(&self) -> &[u8; KEM_PUBLIC_LEN];
     fn sign(&self, message: &[u8]) -> Signature;
 
     fn name(&self) -> Fingerprint {
@@ -190,8 +195,8 @@ pub(crate) trait Signer {
 /// that it has published before. Published twice, or late, it changes nothing for the worse: a directory goes by the number.
 ///
 /// ```text
-/// version(1) || identity key(64) || number(8) || signed prekey(1676) || count(4, at most 1000) || one-time prekeys(1676 each)
-///   || signature(64) over label || all before it
+/// version(1) || identity key(96) || its ml-kem-1024 encapsulation key(1568) || number(8) || signed prekey(1676)
+///   || count(4, at most 1000) || one-time prekeys(1676 each) || signature(64) over label || all before it
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreKeyUpload {
@@ -201,21 +206,25 @@ pub struct PreKeyUpload {
 
 impl PreKeyUpload {
     pub(crate) fn sign(owner: &impl Signer, number: u64, signed: SignedPreKey, one_time: Vec<OneTimePreKey>) -> Self {
-        let entry = DirectoryEntry { identity: *owner.key(), number, signed, one_time };
+        let (identity, kem) = (*owner.key(), Box::new(*owner.kem()));
+        let entry = DirectoryEntry { identity, kem, number, signed, one_time };
         let signature = owner.sign(&entry.signed_message());
         Self { entry, signature }
     }
 
-    /// What a directory keeps of it, once it has checked that the device signed it.
+    /// What a directory keeps of it, once it has checked that the device signed it and shows the KEM key that its identity
+    /// names.
     ///
     /// # Errors
-    /// [`PreKeyError::Signature`].
+    /// [`PreKeyError::Signature`] or [`PreKeyError::OtherKemKey`].
     pub fn into_entry(self) -> Result<DirectoryEntry, PreKeyError> {
         let Self { entry, signature } = self;
-        if entry.identity.verifies(&entry.signed_message(), &signature) {
-            Ok(entry)
-        } else {
+        if !entry.identity.verifies(&entry.signed_message(), &signature) {
             Err(PreKeyError::Signature)
+        } else if !entry.identity.names_kem_key(&entry.kem) {
+            Err(PreKeyError::OtherKemKey)
+        } else {
+            Ok(entry)
         }
     }
 
@@ -271,11 +280,13 @@ impl PreKeyUpload {
 /// trust the directory; it can only withhold.
 ///
 /// ```text
-/// version(1) || identity key(64) || number(8) || signed prekey(1676) || count(4, at most 1000) || one-time prekeys(1676 each)
+/// version(1) || identity key(96) || its ml-kem-1024 encapsulation key(1568) || number(8) || signed prekey(1676)
+///   || count(4, at most 1000) || one-time prekeys(1676 each)
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryEntry {
     identity: IdentityKey,
+    kem: Box<[u8; KEM_PUBLIC_LEN]>,
     number: u64,
     signed: SignedPreKey,
     one_time: Vec<OneTimePreKey>,
@@ -285,14 +296,15 @@ impl DirectoryEntry {
     /// What is handed to one initiator: with a one-time prekey, as long as there are any, and each only once. Store the entry
     /// before the bundle leaves.
     pub fn take_bundle(&mut self) -> PreKeyBundle {
-        PreKeyBundle { identity: self.identity, signed: self.signed.clone(), one_time: self.one_time.pop() }
+        let (kem, signed) = (self.kem.clone(), self.signed.clone());
+        PreKeyBundle { identity: self.identity, kem, signed, one_time: self.one_time.pop() }
     }
 
     /// Takes a later upload of the same device in place of what is here; whether it is a later one. The same upload again, or
     /// an older one that comes late, changes nothing.
     ///
     /// # Errors
-    /// [`PreKeyError::OtherIdentity`] or [`PreKeyError::Signature`]; nothing has changed.
+    /// [`PreKeyError::OtherIdentity`], [`PreKeyError::Signature`] or [`PreKeyError::OtherKemKey`]; nothing has changed.
     pub fn update(&mut self, upload: PreKeyUpload) -> Result<bool, PreKeyError> {
         if upload.entry.identity != self.identity {
             return Err(PreKeyError::OtherIdentity);
@@ -328,7 +340,7 @@ impl DirectoryEntry {
     /// The bytes to store.
     pub fn encode(&self) -> Vec<u8> {
         let prekeys = self.one_time.len().saturating_add(1).saturating_mul(OneTimePreKey::LEN);
-        let mut out = Vec::with_capacity(prekeys.saturating_add(1 + IdentityKey::LEN + 8 + 4 + 64));
+        let mut out = Vec::with_capacity(prekeys.saturating_add(1 + IdentityKey::LEN + KEM_PUBLIC_LEN + 8 + 4 + 64));
         self.write(&mut out);
         out
     }
@@ -350,6 +362,7 @@ impl DirectoryEntry {
     fn write(&self, out: &mut impl Write) {
         out.u8(VERSION);
         self.identity.write(out);
+        out.bytes(self.kem.as_slice());
         out.u64(self.number);
         self.signed.write(out);
         out.count(self.one_time.len());
@@ -360,7 +373,8 @@ impl DirectoryEntry {
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         version(reader)?;
-        let (identity, number) = (IdentityKey::read(reader)?, reader.u64()?);
+        let (identity, kem) = (IdentityKey::read(reader)?, Box::new(*reader.array()?));
+        let number = reader.u64()?;
         let signed = SignedPreKey::read(reader)?;
         let count = reader.count(MAX_ONE_TIME_PREKEYS)?;
         // Grows with the input, so that a count without prekeys behind it costs no memory.
@@ -368,7 +382,7 @@ impl DirectoryEntry {
         for _ in 0..count {
             one_time.push(OneTimePreKey::read(reader)?);
         }
-        Ok(Self { identity, number, signed, one_time })
+        Ok(Self { identity, kem, number, signed, one_time })
     }
 }
 

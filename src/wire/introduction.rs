@@ -23,7 +23,7 @@ pub(crate) const ENCRYPTED_IDENTITY_LEN: usize = IDENTITY_PAYLOAD_LEN + MAC_LEN;
 /// Who introduces itself, since when, and what an authority says about it.
 ///
 /// ```text
-/// identity key(64) || created_at(8) || continuity(16) || certificate flag(1) || certificate(257), zeros when the flag is 0
+/// identity key(96) || created_at(8) || continuity(16) || certificate flag(1) || certificate(257), zeros when the flag is 0
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IdentityPayload {
@@ -65,13 +65,13 @@ impl IdentityPayload {
 }
 
 /// Length of a prefix.
-pub(crate) const PREFIX_LEN: usize = 32 + 4 + 4 + KEM_CIPHERTEXT_LEN + ENCRYPTED_IDENTITY_LEN;
+pub(crate) const PREFIX_LEN: usize = 32 + 4 + 4 + 2 * KEM_CIPHERTEXT_LEN + ENCRYPTED_IDENTITY_LEN;
 
 /// The prefix of an introduction, as it came.
 ///
 /// ```text
-/// ephemeral key(32) || signed prekey id(4) || one-time prekey id(4, 0 = none) || KEM ciphertext(1568)
-///   || encrypted identity payload(362)
+/// ephemeral key(32) || signed prekey id(4) || one-time prekey id(4, 0 = none) || KEM ciphertext for the prekey(1568)
+///   || KEM ciphertext for the identity(1568) || encrypted identity payload(394)
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct IntroductionPrefix<'a> {
@@ -80,6 +80,7 @@ pub(crate) struct IntroductionPrefix<'a> {
     pub(crate) signed_id: u32,
     pub(crate) one_time_id: Option<u32>,
     pub(crate) ciphertext: &'a [u8; KEM_CIPHERTEXT_LEN],
+    pub(crate) identity_ciphertext: &'a [u8; KEM_CIPHERTEXT_LEN],
     pub(crate) encrypted_identity: &'a [u8; ENCRYPTED_IDENTITY_LEN],
 }
 
@@ -102,6 +103,7 @@ impl<'a> IntroductionPrefix<'a> {
                 signed_id,
                 one_time_id: (one_time_id != 0).then_some(one_time_id),
                 ciphertext: reader.array()?,
+                identity_ciphertext: reader.array()?,
                 encrypted_identity: reader.array()?,
             })
         })

@@ -10,9 +10,10 @@ use crate::rng;
 use chacha20::ChaCha20Rng;
 use rand_core::{Rng as _, TryCryptoRng, TryRng};
 use sceau::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
-use sceau::session::Session;
-use sceau::{Envelope, Fingerprint, IdentityKeyPair, Padding};
+use sceau::session::{Authentication, Session};
+use sceau::{Envelope, IdentityKeyPair, Padding};
 use std::convert::Infallible;
+use std::rc::Rc;
 
 /// What the thief can break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub enum Pattern {
 }
 
 impl Pattern {
-    fn period(self) -> Vec<usize> {
+    pub(crate) fn period(self) -> Vec<usize> {
         match self {
             Self::Lockstep => vec![0, 1],
             Self::Bursts => vec![0, 0, 0, 0, 0, 1, 1, 1, 1, 1],
@@ -102,7 +103,7 @@ impl TryCryptoRng for TwoStreams<'_> {}
 
 /// The parts of a confirmed session's image that the measure looks at (docs/PROTOCOL.md, section 8, and the writers of
 /// the image).
-const RATCHET: usize = 1 + 64 + 40 + 32 + 4;
+const RATCHET: usize = 1 + 96 + 40 + 32 + 4;
 
 fn is_idle(session: &Session) -> bool {
     session.to_state().expose()[RATCHET + 96] == 0
@@ -113,9 +114,9 @@ fn sending_chain_key(session: &Session) -> [u8; 32] {
 }
 
 /// One end of a conversation.
-struct End {
-    own: Fingerprint,
-    session: Session,
+pub(crate) struct End {
+    own: Rc<IdentityKeyPair>,
+    pub(crate) session: Session,
     other: ChaCha20Rng,
 }
 
@@ -139,7 +140,7 @@ struct Thief {
 
 impl Thief {
     fn clone_of(&self) -> Session {
-        Session::from_state(self.shadow.session.to_state().expose(), self.shadow.own).expect("an own image")
+        Session::from_state(self.shadow.session.to_state().expose(), &self.shadow.own).expect("an own image")
     }
 }
 
@@ -155,7 +156,7 @@ pub struct Setting {
 }
 
 /// Both ends after the first exchange.
-fn conversation(seed: u64) -> [End; 2] {
+pub(crate) fn conversation(seed: u64) -> [End; 2] {
     let mut rng = rng(seed);
     let (now, lifetimes) = (crate::talk::at(1_000), PreKeyLifetimes::default());
     let (a, b) = (IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng));
@@ -180,7 +181,7 @@ fn conversation(seed: u64) -> [End; 2] {
     let third = alice.seal(b"3", Padding::default(), &mut rng).expect("seals");
     open(&mut bob, &third);
     [(a, alice, 1), (b, bob, 2)].map(|(identity, session, stream)| End {
-        own: identity.fingerprint(),
+        own: Rc::new(identity),
         session,
         other: crate::rng(seed * 1_000 + stream),
     })
@@ -189,8 +190,8 @@ fn conversation(seed: u64) -> [End; 2] {
 /// For each theft: how many messages after it the first one comes from which on the thief reads nothing more. Thefts that
 /// have not healed after `patience` messages count as `patience`.
 pub fn measure(setting: &Setting, seed: u64, thefts: usize, patience: usize) -> Vec<usize> {
-    // Each seed takes other instants.
-    let warm_up = 60 + usize::try_from(seed % 16).expect("small") * thefts;
+    // Each seed takes other instants, after the initiator has proved its identity: its first offer is no fresh one.
+    let mut begins = None;
     let mut ends = conversation(seed);
     let mut chance = rng(seed ^ 0x5eed);
     let period = setting.pattern.period();
@@ -198,12 +199,15 @@ pub fn measure(setting: &Setting, seed: u64, thefts: usize, patience: usize) -> 
     let mut healed = Vec::new();
     // Spread over the instants of several periods.
     let mut at = 0;
-    while at < warm_up + thefts || !thieves.is_empty() {
-        if at >= warm_up && at < warm_up + thefts {
+    while begins.is_none_or(|begins| at < begins + thefts) || !thieves.is_empty() {
+        if begins.is_none() && ends[1].session.status().authentication == Authentication::Proved {
+            begins = Some(at + 20 + usize::try_from(seed % 16).expect("small") * thefts);
+        }
+        if begins.is_some_and(|begins| (begins..begins + thefts).contains(&at)) {
             for (victim, end) in ends.iter().enumerate() {
-                let session = Session::from_state(end.session.to_state().expose(), end.own).expect("an own image");
+                let session = Session::from_state(end.session.to_state().expose(), &end.own).expect("an own image");
                 // The stolen state does not hold the generator: what the thief draws is its own.
-                let shadow = End { own: end.own, session, other: rng(at as u64 * 7_919 + victim as u64) };
+                let shadow = End { own: end.own.clone(), session, other: rng(at as u64 * 7_919 + victim as u64) };
                 let broken = setting.broken;
                 thieves.push(Thief { victim, since: at, shadow, broken, last_read: at, locked_out: false });
             }

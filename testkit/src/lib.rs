@@ -23,6 +23,7 @@ pub mod log_history;
 pub mod log_world;
 pub mod model;
 pub mod pair;
+pub mod proving;
 pub mod talk;
 
 pub use crowd::Crowd;

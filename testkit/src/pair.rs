@@ -14,6 +14,7 @@ pub struct SessionPair {
     pub bob: Session,
     /// Alice's and Bob's.
     pub names: [Fingerprint; 2],
+    pub identities: [IdentityKeyPair; 2],
     pub rng: ChaCha20Rng,
 }
 
@@ -32,7 +33,7 @@ impl SessionPair {
         let accepted = Session::accept(&bob, &prekeys, &envelope, &lifetimes, NOW).expect("an introduction");
         let (to_alice, _) = accepted.settle(&mut prekeys).expect("the first of its kind");
         let names = [alice.fingerprint(), bob.fingerprint()];
-        let mut pair = Self { alice: to_bob, bob: to_alice, names, rng };
+        let mut pair = Self { alice: to_bob, bob: to_alice, names, identities: [alice, bob], rng };
         pair.turn();
         pair
     }

@@ -97,8 +97,12 @@ fn the_session_that_is_sent_on_owes_nothing() {
     };
     let wrong = Err(StateError::Invariant);
     assert_eq!(stands(Standing::default()), Ok(()));
-    assert_eq!(stands(Standing { fading_since: Some(NOW), owes_rank: true }), Ok(()), "the peer has ended it");
-    assert_eq!(stands(Standing { fading_since: None, owes_rank: true }), wrong);
+    assert_eq!(
+        stands(Standing { fading_since: Some(NOW), owes_rank: true, ..Standing::default() }),
+        Ok(()),
+        "the peer has ended it"
+    );
+    assert_eq!(stands(Standing { fading_since: None, owes_rank: true, ..Standing::default() }), wrong);
 }
 
 #[test]
@@ -198,7 +202,7 @@ fn the_session_that_faded_longest_goes() {
     // More than that is no state of a device.
     let bundle = VerifiedPreKeyBundle::verify(alices.take_bundle(), NOW).unwrap();
     let session = Session::initiate(&bob.identity, None, &bundle, 2, &mut rng).unwrap();
-    let standing = Standing { fading_since: Some(NOW), owes_rank: false };
+    let standing = Standing { fading_since: Some(NOW), owes_rank: false, ..Standing::default() };
     let one_more = Change::Session(session.id(), Some(Box::new(Held { session, standing })));
     kept(Pending::new(&mut bob, Vec::from([one_more]), ()));
     assert_eq!(restored(&bob).map(drop), Err(StateError::Invariant));

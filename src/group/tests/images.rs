@@ -18,7 +18,7 @@ use rand_core::SeedableRng;
 
 /// Version, a roster without members, and one member.
 const ROSTER: usize = 1 + 56;
-const MEMBER: usize = 73;
+const MEMBER: usize = 105;
 /// What is remembered of an epoch.
 const EPOCH: usize = 32 + 32 + 1 + 8;
 

@@ -1,6 +1,7 @@
 //! Images that no ratchet writes are refused.
 
 use super::*;
+use crate::ratchet::kem::Introduced;
 
 /// Images whose skipped keys can't be of this session's chains, and one that says of itself what its chains deny.
 #[test]
@@ -10,7 +11,7 @@ fn images_that_contradict_themselves_are_refused() {
     let next = pair.from_alice();
     pair.bob.open(&Envelope::parse(&next).unwrap(), crate::keys::UnixTime(1)).unwrap();
     let image = pair.bob.to_state().expose().to_vec();
-    let name = pair.names[1];
+    let name = &pair.identities[1];
     assert!(Session::from_state(&image, name).is_ok());
     // The last of it: a skipped key's chain, position, time and key, and before these one count, one place, one chain's secret.
     let end = image.len();
@@ -22,21 +23,24 @@ fn images_that_contradict_themselves_are_refused() {
     // Confirmed, as nobody is before the peer's second chain.
     let pair = Pair::new();
     let mut image = pair.bob.to_state().expose().to_vec();
-    assert!(Session::from_state(&image, pair.names[1]).is_ok());
-    let confirmed = 1 + 64 + 40 + 32 + 2;
+    assert!(Session::from_state(&image, &pair.identities[1]).is_ok());
+    let confirmed = 1 + 96 + 40 + 32 + 2;
     assert_eq!(image[confirmed - 2..=confirmed + 1], [0, 1, 0, 0]);
     image[confirmed] = 1;
-    assert!(Session::from_state(&image, pair.names[1]).is_err());
+    assert!(Session::from_state(&image, &pair.identities[1]).is_err());
 }
 
 /// What a session writes into its image, with some bytes changed: whether it is a ratchet still.
-fn ratchet_with(session: &Session, changes: &[(usize, &[u8])]) -> bool {
+fn ratchet_with(pair: &Pair, session: &Session, changes: &[(usize, &[u8])]) -> bool {
+    let alices = session.status().initiator;
+    let public = *pair.identities[0].public();
+    let introduced = if alices { Introduced::This(pair.identities[0].kem()) } else { Introduced::Peer(&public) };
     let mut image = Vec::new();
     ratchet_of(session).write(&mut image);
     for (at, bytes) in changes {
         image[*at..*at + bytes.len()].copy_from_slice(bytes);
     }
-    crate::codec::Reader::whole(&image, Ratchet::read).is_ok_and(|ratchet| {
+    crate::codec::Reader::whole(&image, |reader| Ratchet::read(reader, introduced)).is_ok_and(|ratchet| {
         let mut again = Vec::new();
         ratchet.write(&mut again);
         // But for the number of skipped keys, which are not there.
@@ -51,11 +55,12 @@ fn images_that_break_an_invariant_are_refused() {
 
     // Alice has sent, and received nothing: one line. `n` of what she sends, the length of the chain before, the first
     // line's number, how many there are, `next` of the one, then what the KEM ratchet counts.
-    let alice = Pair::new().alice;
+    let pair = Pair::new();
+    let alice = &pair.alice;
     let (n, previous, first, count, next) = (193, 197, 233, 241, 242 + 32);
-    let (offers, answers) = (282, 355);
-    assert!(ratchet_with(&alice, &[]));
-    assert!(ratchet_with(&alice, &[(n, &most)]));
+    let (offers, answers) = (282, 292);
+    assert!(ratchet_with(&pair, alice, &[]));
+    assert!(ratchet_with(&pair, alice, &[(n, &most)]));
     for change in [
         (n, &none[..]),
         (n, &more),
@@ -69,15 +74,15 @@ fn images_that_break_an_invariant_are_refused() {
         (answers, &none),
         (answers, &2_u32.to_be_bytes()),
     ] {
-        assert!(!ratchet_with(&alice, &[change]), "{change:?}");
+        assert!(!ratchet_with(&pair, alice, &[change]), "{change:?}");
     }
 
     // Two lines; Alice is idle, so that what she sends takes less room: the present one, where she has received, and the next.
     let mut pair = Pair::answered();
     let (previous, current, next) = (97, 142 + 32, 142 + 36 + 32);
-    assert!(ratchet_with(&pair.alice, &[(previous, &most), (current, &most)]));
+    assert!(ratchet_with(&pair, &pair.alice, &[(previous, &most), (current, &most)]));
     for change in [(previous, &more[..]), (current, &none), (current, &more), (next, &one)] {
-        assert!(!ratchet_with(&pair.alice, &[change]), "{change:?}");
+        assert!(!ratchet_with(&pair, &pair.alice, &[change]), "{change:?}");
     }
 
     // Three; only then lines before them may have been forgotten.
@@ -89,10 +94,10 @@ fn images_that_break_an_invariant_are_refused() {
     }
     let (first, count) = (133, 141);
     let end = u64::MAX / 2;
-    assert!(ratchet_with(&pair.alice, &[(count, &[3])]));
-    assert!(ratchet_with(&pair.alice, &[(first, &0_u64.to_be_bytes())]));
-    assert!(ratchet_with(&pair.alice, &[(first, &end.to_be_bytes())]));
-    assert!(!ratchet_with(&pair.alice, &[(first, &(end + 1).to_be_bytes())]));
+    assert!(ratchet_with(&pair, &pair.alice, &[(count, &[3])]));
+    assert!(ratchet_with(&pair, &pair.alice, &[(first, &0_u64.to_be_bytes())]));
+    assert!(ratchet_with(&pair, &pair.alice, &[(first, &end.to_be_bytes())]));
+    assert!(!ratchet_with(&pair, &pair.alice, &[(first, &(end + 1).to_be_bytes())]));
 }
 
 /// A skipped key stands where its chain has been, under that chain's header secret.
@@ -105,7 +110,7 @@ fn images_with_skipped_keys_elsewhere_are_refused() {
     pair.bob.open(&Envelope::parse(&third).unwrap(), crate::keys::UnixTime(1)).unwrap();
     assert_eq!(pair.bob.status().skipped, 2);
     let image = pair.bob.to_state();
-    let (image, own) = (image.expose(), pair.names[1]);
+    let (image, own) = (image.expose(), &pair.identities[1]);
     assert!(Session::from_state(image, own).is_ok());
     // Bob is active or idle: the line is found by its header secret. Messages 0 and 1 of it are the skipped ones.
     let lines = &ratchet_of(&pair.bob).lines;

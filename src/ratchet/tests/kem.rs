@@ -1,7 +1,10 @@
 //! The KEM ratchet alone: two sides and the fragments between them.
 
 use crate::codec::Reader;
-use crate::ratchet::kem::KemRatchet;
+use crate::error::DecodeError;
+use crate::identity::IdentityKeyPair;
+use crate::labels::Label;
+use crate::ratchet::kem::{Introduced, KemRatchet};
 use crate::ratchet::receive::ReceiveError;
 use crate::state;
 use crate::wire::fragment::Fragments;
@@ -39,9 +42,21 @@ fn image(kem: &KemRatchet) -> Vec<u8> {
 
 fn restored(kem: &KemRatchet) -> KemRatchet {
     let bytes = image(kem);
-    let restored = Reader::whole(&bytes, KemRatchet::read).unwrap();
+    let restored = read(&bytes, kem).unwrap();
     assert_eq!(image(&restored), bytes);
     restored
+}
+
+/// Reads an image of the same side.
+fn read(bytes: &[u8], side: &KemRatchet) -> Result<KemRatchet, DecodeError> {
+    let alice = alice();
+    let introduced = side.initiator.as_ref().map_or(Introduced::This(alice.kem()), Introduced::Peer);
+    Reader::whole(bytes, |reader| KemRatchet::read(reader, introduced))
+}
+
+/// Who has introduced herself.
+fn alice() -> IdentityKeyPair {
+    IdentityKeyPair::generate(&mut ChaCha20Rng::from_seed([9; 32]))
 }
 
 /// Runs lockstep turns until `a` has mixed so many; each side follows what the other mixes, with equal secrets.
@@ -55,7 +70,7 @@ fn try_run(a: &mut KemRatchet, b: &mut KemRatchet, epochs: u32, rng: &mut ChaCha
             let (from, to) = if a_speaks { (&mut *a, &mut *b) } else { (&mut *b, &mut *a) };
             let mixed = from.begin_chain();
             let followed = to.follow(from.sent_epoch())?;
-            let bytes = |mix: Option<crate::ratchet::kem::Mix>| mix.map(|mix| *mix.expose());
+            let bytes = |mix: Option<crate::ratchet::offer::Mix>| mix.map(|mix| *mix.expose());
             assert_eq!(bytes(mixed), bytes(followed));
             assert!(send(from, to, 476, rng));
             *from = restored(from);
@@ -68,7 +83,9 @@ fn try_run(a: &mut KemRatchet, b: &mut KemRatchet, epochs: u32, rng: &mut ChaCha
 }
 
 fn new() -> (KemRatchet, KemRatchet, ChaCha20Rng) {
-    (KemRatchet::new(), KemRatchet::new(), ChaCha20Rng::from_seed([3; 32]))
+    let alice = alice();
+    let (a, b) = (Introduced::This(alice.kem()), Introduced::Peer(alice.public()));
+    (KemRatchet::new(a), KemRatchet::new(b), ChaCha20Rng::from_seed([3; 32]))
 }
 
 #[test]
@@ -179,6 +196,7 @@ fn foreign_stale_doubled_and_broken_fragments_do_no_harm() {
     // Alone: what d offers of its own is good for a as for anyone.
     foreign[0] = 1;
     foreign.truncate(1 + 11 + usize::from(foreign[11]) * 32);
+    foreign[4] ^= 1;
     let before = image(&a);
     assert!(take_in(&mut a, &foreign));
     assert_eq!(image(&a), before, "foreign");
@@ -205,19 +223,20 @@ fn epochs_that_cannot_be_are_refused() {
     assert!(matches!(restored(&b).follow(epoch + 2), Err(ReceiveError::Violation)));
     assert!(matches!(restored(&b).follow(epoch - 1), Err(ReceiveError::Violation)));
     // Mixed, they say, though this side knows of no answer: it has forgotten.
-    let mut forgetful = KemRatchet::new();
+    let mut forgetful = KemRatchet::empty();
     assert!(matches!(forgetful.follow(1), Err(ReceiveError::Diverged)));
 }
 
 #[test]
 fn last_number_is_never_offered() {
-    let (mut a, mut b, mut rng) = new();
+    // The responder offers; what the initiator has of its own first offer is 6 bytes.
+    let (mut b, mut a, mut rng) = new();
     let mut bytes = image(&a);
     bytes[..4].copy_from_slice(&(u32::MAX - 1).to_be_bytes());
-    a = Reader::whole(&bytes, KemRatchet::read).unwrap();
+    a = read(&bytes, &a).unwrap();
     let mut bytes = image(&b);
-    bytes[5..9].copy_from_slice(&(u32::MAX - 1).to_be_bytes());
-    b = Reader::whole(&bytes, KemRatchet::read).unwrap();
+    bytes[10..14].copy_from_slice(&(u32::MAX - 1).to_be_bytes());
+    b = read(&bytes, &b).unwrap();
     run(&mut a, &mut b, u32::MAX - 1, &mut rng);
     let epochs = b.sent_epoch();
     // It rests, while the other direction goes on.
@@ -281,8 +300,8 @@ fn other_ids_displace_only_in_newest_messages() {
     assert!(take_in_as(&mut b, &fragment(1, [2; 3], none, 0, 1), NEWEST));
     assert_eq!(stage(&b), [0, 2, 2, 2, 1]);
 
-    // The offerer: what it has of an answer, its id and how many symbols, behind its seed.
-    let answer = |kem: &KemRatchet| image(kem)[72..77].to_vec();
+    // The offerer: what it has of an answer, its id and how many symbols, behind how often its key was used.
+    let answer = |kem: &KemRatchet| image(kem)[9..14].to_vec();
     let offer_id: [u8; 3] = fragments(&mut a, 476, &mut rng)[4..7].try_into().unwrap();
     for (id, newest, expected) in
         [([1; 3], OLDER, [1, 1, 1, 1, 1]), ([2; 3], OLDER, [1, 1, 1, 1, 1]), ([2; 3], NEWEST, [1, 2, 2, 2, 1])]
@@ -290,7 +309,7 @@ fn other_ids_displace_only_in_newest_messages() {
         assert!(take_in_as(&mut a, &fragment(2, offer_id, id, 0, 1), newest));
         assert_eq!(answer(&a), expected, "{id:?} {newest}");
         // Only the newest message says whether the peer still answers.
-        assert_eq!(image(&a)[71], u8::from(newest));
+        assert_eq!(image(&a)[8], u8::from(newest));
     }
     // Of an exchange that is over, or of none.
     let before = answer(&a);
@@ -307,7 +326,117 @@ fn other_ids_displace_only_in_newest_messages() {
     }
     let whole = image(&a);
     assert!(take_in_as(&mut a, &fragment(2, offer_id, [3; 3], 0, 1), OLDER));
-    assert_eq!(answer(&a), whole[72..77]);
+    assert_eq!(answer(&a), whole[9..14]);
     assert!(take_in_as(&mut a, &fragment(2, offer_id, [3; 3], 0, 1), NEWEST));
     assert_eq!(answer(&a), [1, 3, 3, 3, 1]);
+}
+
+/// Turns in which `b` takes in what `a` sends, until it has the whole key or has refused it.
+fn offered(a: &mut KemRatchet, b: &mut KemRatchet, rng: &mut ChaCha20Rng) -> bool {
+    for _ in 0..20 {
+        if !send(a, b, 476, rng) {
+            return false;
+        }
+        if image(b)[9] == 1 {
+            return true;
+        }
+    }
+    panic!("neither whole nor refused");
+}
+
+#[test]
+fn first_offer_is_the_key_that_the_identity_names() {
+    let (mut a, mut b, mut rng) = new();
+    assert!(offered(&mut a, &mut b, &mut rng));
+    assert_eq!(&image(&b)[10..], alice().kem().public());
+    // Another identity's, and one that was made for this session.
+    let (_, mut b, mut rng) = new();
+    let mallory = IdentityKeyPair::generate(&mut rng);
+    let mut other = KemRatchet::new(Introduced::This(mallory.kem()));
+    let before = image(&b);
+    assert!(!offered(&mut other, &mut b, &mut rng));
+    assert_eq!(image(&b), before, "nothing of it stays");
+    let mut fresh = KemRatchet::empty();
+    assert!(!offered(&mut fresh, &mut b, &mut rng));
+    assert_eq!(image(&b), before);
+    // What they would mix in can't be followed.
+    assert!(matches!(restored(&b).follow(1), Err(ReceiveError::Diverged)));
+    // Symbols of two keys: the id is one of them at most.
+    for index in 0..49 {
+        let from = if index % 2 == 0 { &mut a } else { &mut other };
+        let mut bytes = fragments(from, 43, &mut rng);
+        bytes[4..7].copy_from_slice(&fragments(&mut a, 43, &mut rng)[4..7]);
+        bytes[10] = index;
+        assert_eq!(take_in(&mut b, &bytes), index < 48, "{index}");
+    }
+    assert_eq!(image(&b), before);
+    // Afterwards the right one is still taken.
+    run(&mut a, &mut b, 1, &mut rng);
+    // The other direction is free from the start.
+    let (mut a, mut b, mut rng) = new();
+    run(&mut b, &mut a, 2, &mut rng);
+}
+
+/// What is mixed in says whose key it was: the same key, ciphertext and secret of another exchange give another.
+#[test]
+fn secret_of_the_first_offer_names_the_identity() {
+    let (mut a, mut b, mut rng) = new();
+    while restored(&a).begin_chain().is_none() {
+        send(&mut a, &mut b, 476, &mut rng);
+        send(&mut b, &mut a, 476, &mut rng);
+    }
+    let mixed = *a.begin_chain().unwrap().expose();
+    let (key, ciphertext): (&[u8; 1568], [u8; 1568]) = match &b.answerer.stage {
+        crate::ratchet::kem::Answering::Answered { ciphertext, .. } => (&alice().kem().public().clone(), **ciphertext),
+        _ => panic!("not answered"),
+    };
+    let hash = |label, parts: &[&[u8]]| crate::crypto::kdf::hash(label, parts);
+    let bound = hash(Label::IdentityKemSecret, &[alice().fingerprint().as_bytes(), key, &ciphertext]);
+    assert_eq!(mixed[32..], bound);
+    assert_ne!(mixed[32..], hash(Label::KemSecret, &[key, &ciphertext]));
+    assert_eq!(&mixed[..32], alice().kem().decapsulate(&ciphertext).expose());
+}
+
+/// A peer that answers again and again, as if it had fallen back each time.
+#[test]
+fn key_of_the_identity_decapsulates_four_times_in_a_session() {
+    let (mut a, mut b, mut rng) = new();
+    assert!(offered(&mut a, &mut b, &mut rng));
+    let received = restored(&b);
+    for time in 1..=6 {
+        let mut b = restored(&received);
+        for _ in 0..8 {
+            assert!(send(&mut b, &mut a, 476, &mut rng));
+            assert!(send(&mut a, &mut received.clone(), 476, &mut rng));
+        }
+        assert_eq!(image(&a)[5], time.min(4), "how often");
+        assert_eq!(restored(&a).begin_chain().is_some(), time <= 4, "{time}");
+    }
+}
+
+/// The initiator's first offer is its identity's key, and nothing else is.
+#[test]
+fn images_with_another_first_offer_are_refused() {
+    let (mut a, mut b, mut rng) = new();
+    let bytes = image(&a);
+    let changed = |at: usize, value: u8| {
+        let mut bytes = bytes.clone();
+        bytes[at] = value;
+        bytes
+    };
+    assert!(read(&bytes, &a).is_ok() && read(&changed(5, 4), &a).is_ok());
+    for (at, value) in [(3, 2), (4, 0), (4, 1), (4, 3), (5, 5)] {
+        assert!(read(&changed(at, value), &a).is_err(), "{at} {value}");
+    }
+    // Nor can a responder have it.
+    assert!(read(&bytes, &b).is_err());
+    let fresh = [&bytes[..4], &[1], &[7; 64], &bytes[6..]].concat();
+    assert!(read(&fresh, &a).is_err() && read(&fresh, &b).is_ok());
+    // The key that came is the one that the identity names.
+    assert!(offered(&mut a, &mut b, &mut rng));
+    let mut bytes = image(&b);
+    assert!(read(&bytes, &b).is_ok());
+    let other = IdentityKeyPair::generate(&mut rng);
+    bytes[10..].copy_from_slice(other.kem().public());
+    assert!(read(&bytes, &b).is_err());
 }

@@ -20,9 +20,8 @@ pub(super) fn diverged() -> Scene {
     let rng = &mut Script::new("what diverges");
     // As Alice's next message, and as the first of her next chain.
     let now = scene.session(ALICE);
-    let copy = |session: &Session| {
-        Session::from_state(session.to_state().expose(), scene.devices[ALICE].fingerprint()).unwrap()
-    };
+    let copy =
+        |session: &Session| Session::from_state(session.to_state().expose(), scene.devices[ALICE].identity()).unwrap();
     let forged = |session: &Session, change: &dyn Fn(&mut crate::vectors::RawHeader), rng: &mut Script| {
         copy(session).seal_forged((1, b"x"), &[0], change, rng).unwrap()
     };
@@ -46,7 +45,7 @@ pub(super) fn diverged() -> Scene {
     let bob = scene.session(BOB);
     // Bob has not turned: Alice's next chain answers to what he does not know.
     let mut early = copy(&now);
-    let mut other = Session::from_state(bob.to_state().expose(), scene.devices[BOB].fingerprint()).unwrap();
+    let mut other = Session::from_state(bob.to_state().expose(), scene.devices[BOB].identity()).unwrap();
     turn(&mut early, &mut other, rng);
     list.push(("a chain that begins while nothing was sent", early.seal(b"x", Padding::default(), rng).unwrap()));
     for (idea, envelope) in list {

@@ -122,8 +122,9 @@ pub fn images(data: &[u8]) {
         assert_eq!(group.to_state().expose(), data);
     }
     // Whose session it would be stands in front.
-    if let Some((own, data)) = data.split_first_chunk()
-        && let Ok(session) = Session::from_state(data, Fingerprint::from_bytes(*own))
+    if let Some((own, data)) = data.split_at_checked(IdentityKeyPair::STATE_LEN)
+        && let Ok(own) = IdentityKeyPair::from_state(own)
+        && let Ok(session) = Session::from_state(data, &own)
     {
         assert_eq!(session.to_state().expose(), data);
     }

@@ -6,7 +6,7 @@ use sceau::error::OpenError;
 use sceau::limits::MAX_SKIPPED;
 use sceau::session::{Content, Opened, Session};
 use sceau::vectors::RawHeader;
-use sceau::{Envelope, Fingerprint, Padding};
+use sceau::{Envelope, IdentityKeyPair, Padding};
 use std::sync::OnceLock;
 
 /// More than a session's image ever takes: 2,000 keys of 45 bytes, as many chains, and KEM keys.
@@ -60,7 +60,7 @@ fn point(header: &RawHeader) -> [u8; 32] {
 struct Lies {
     alice: Session,
     bob: Session,
-    names: [Fingerprint; 2],
+    identities: &'static [IdentityKeyPair; 2],
     rng: crate::Rng,
     late: Vec<Vec<u8>>,
     /// Whether a lie was taken since Alice's last answer.
@@ -71,10 +71,9 @@ impl Lies {
     /// After a message each way; in the middle of a chain; after many turns, with KEM secrets.
     fn begin(which: usize) -> Self {
         static IMAGES: OnceLock<[[Vec<u8>; 2]; 3]> = OnceLock::new();
-        static NAMES: OnceLock<[Fingerprint; 2]> = OnceLock::new();
+        static IDENTITIES: OnceLock<[IdentityKeyPair; 2]> = OnceLock::new();
         let images = IMAGES.get_or_init(|| {
             let mut pair = SessionPair::answered(21);
-            assert_eq!(*NAMES.get_or_init(|| pair.names), pair.names);
             let images = |pair: &SessionPair| [&pair.alice, &pair.bob].map(|side| side.to_state().expose().to_vec());
             let first = images(&pair);
             for _ in 0..3 {
@@ -84,14 +83,16 @@ impl Lies {
             let second = images(&pair);
             (0..60).for_each(|_| pair.turn());
             assert!(pair.bob.status().kem_epochs.1 > 0, "KEM secrets were mixed in");
-            [first, second, images(&pair)]
+            let third = images(&pair);
+            IDENTITIES.get_or_init(|| pair.identities);
+            [first, second, third]
         });
-        let names = *NAMES.get().expect("set with the images");
+        let identities = IDENTITIES.get().expect("set with the images");
         let [alice, bob] = &images[which];
         Self {
-            alice: Session::from_state(alice, names[0]).expect("an image"),
-            bob: Session::from_state(bob, names[1]).expect("an image"),
-            names,
+            alice: Session::from_state(alice, &identities[0]).expect("an image"),
+            bob: Session::from_state(bob, &identities[1]).expect("an image"),
+            identities,
             rng: crate::rng(22),
             late: Vec::new(),
             taken: false,
@@ -163,7 +164,7 @@ impl Lies {
         let after = self.bob.to_state();
         match &result {
             Ok(_) => {
-                let restored = Session::from_state(after.expose(), self.names[1]).expect("what it wrote");
+                let restored = Session::from_state(after.expose(), &self.identities[1]).expect("what it wrote");
                 assert_eq!(restored.to_state().expose(), after.expose());
                 assert!(self.bob.status().skipped <= MAX_SKIPPED);
                 assert!(after.expose().len() <= MAX_IMAGE, "{} bytes", after.expose().len());
@@ -173,7 +174,7 @@ impl Lies {
                 match error {
                     OpenError::Duplicate | OpenError::Unknown => {}
                     OpenError::TooFarAhead(peer) | OpenError::Diverged(peer) | OpenError::Violation(peer) => {
-                        assert_eq!(*peer, self.names[0]);
+                        assert_eq!(*peer, self.identities[0].fingerprint());
                     }
                     other => panic!("of an authentic header: {other:?}"),
                 }

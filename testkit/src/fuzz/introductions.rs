@@ -118,7 +118,7 @@ pub fn introductions(data: &[u8]) {
         Ok(pending) => {
             let opened = done(pending);
             let from = author_of(&opened.event);
-            assert_eq!(Some(from), IdentityKey::decode(&payload[..64]).ok().map(|key| key.fingerprint()));
+            assert_eq!(Some(from), IdentityKey::decode(&payload[..96]).ok().map(|key| key.fingerprint()));
             assert_ne!(from, bob.fingerprint());
             Some(from)
         }
@@ -139,7 +139,7 @@ pub fn introductions(data: &[u8]) {
     };
     let after = Disk::of(&bob);
     assert_eq!(Disk::of(&after.restore()), after);
-    let created_at = u64::from_be_bytes(payload[64..72].try_into().expect("8 bytes"));
+    let created_at = u64::from_be_bytes(payload[96..104].try_into().expect("8 bytes"));
     if let Some(from) = accepted {
         assert!(after.size() <= before.size() + MAX_GROWTH, "{} bytes more", after.size() - before.size());
         let header = said_of_itself.expect("a header");
@@ -170,19 +170,19 @@ pub fn introductions(data: &[u8]) {
 
 fn payload(input: &mut Input<'_>, author: &IdentityKeyPair, certificate: &[u8]) -> [u8; PAYLOAD_LEN] {
     let mut payload = [0; PAYLOAD_LEN];
-    payload[..64].copy_from_slice(&author.public().encode());
+    payload[..96].copy_from_slice(&author.public().encode());
     let created_at = input.near(NOW.as_secs());
-    payload[64..72].copy_from_slice(&created_at.to_be_bytes());
+    payload[96..104].copy_from_slice(&created_at.to_be_bytes());
     let how = input.u8();
     if how & 1 > 0 {
-        payload[88] = 1;
-        payload[89..].copy_from_slice(certificate);
+        payload[120] = 1;
+        payload[121..].copy_from_slice(certificate);
     }
     if how & 2 > 0 {
-        input.damage(&mut payload[72..]);
+        input.damage(&mut payload[104..]);
     }
     if how & 4 > 0 {
-        input.damage(&mut payload[..64]);
+        input.damage(&mut payload[..96]);
     }
     if how & 8 > 0 {
         payload[32..64].copy_from_slice(&input.array::<32>());

@@ -4,7 +4,7 @@ use crate::talk::NOW;
 use crate::{Disk, Talk};
 use sceau::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
 use sceau::session::Session;
-use sceau::{Envelope, Fingerprint, IdentityKeyPair, Padding};
+use sceau::{Envelope, IdentityKeyPair, Padding};
 use std::sync::OnceLock;
 
 /// The bytes as the content of a message of any kind, sealed by a peer in a session: what is refused changes nothing, and
@@ -38,8 +38,8 @@ pub fn contents(data: &[u8]) {
 /// The bytes as the fragments of key material in a message: the content comes through, whatever they are, and the session
 /// goes on.
 pub fn fragments(data: &[u8]) {
-    static SIDES: OnceLock<([Vec<u8>; 2], [Fingerprint; 2])> = OnceLock::new();
-    let (images, names) = SIDES.get_or_init(|| {
+    static SIDES: OnceLock<([Vec<u8>; 2], [IdentityKeyPair; 2])> = OnceLock::new();
+    let (images, identities) = SIDES.get_or_init(|| {
         let mut rng = crate::rng(9);
         let (a, b) = (IdentityKeyPair::generate(&mut rng), IdentityKeyPair::generate(&mut rng));
         let (mut prekeys, lifetimes) = (PreKeyStore::new(), PreKeyLifetimes::default());
@@ -53,10 +53,10 @@ pub fn fragments(data: &[u8]) {
         let (mut bob, _) = accepted.expect("an introduction").settle(&mut prekeys).expect("new");
         let reply = bob.seal(b"reply", Padding::default(), &mut rng).expect("room");
         alice.open(&Envelope::parse(&reply).expect("one"), NOW).expect("a reply");
-        ([&alice, &bob].map(|side| side.to_state().expose().to_vec()), [a.fingerprint(), b.fingerprint()])
+        ([&alice, &bob].map(|side| side.to_state().expose().to_vec()), [a, b])
     });
-    let mut alice = Session::from_state(&images[0], names[0]).expect("an image");
-    let mut bob = Session::from_state(&images[1], names[1]).expect("an image");
+    let mut alice = Session::from_state(&images[0], &identities[0]).expect("an image");
+    let mut bob = Session::from_state(&images[1], &identities[1]).expect("an image");
     let mut rng = crate::rng(10);
     for part in data.chunks(400) {
         let Ok(envelope) = alice.seal_raw(1, b"content", part, &mut rng) else { return };
@@ -66,7 +66,7 @@ pub fn fragments(data: &[u8]) {
             assert_eq!(opened.content, sceau::session::Content::Message(b"content".to_vec()));
         }
         let image = bob.to_state();
-        let restored = Session::from_state(image.expose(), names[1]).expect("what it wrote");
+        let restored = Session::from_state(image.expose(), &identities[1]).expect("what it wrote");
         assert_eq!(restored.to_state().expose(), image.expose());
     }
     let reply = bob.seal(b"reply", Padding::default(), &mut rng).expect("room");

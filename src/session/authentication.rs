@@ -1,0 +1,38 @@
+//! Whether the peer is whom its identity names, also for those who reckon with quantum computers. docs/PROTOCOL.md,
+//! "Authentication".
+
+use crate::limits::OVERDUE_TURNS;
+
+/// What a session knows of its peer beyond X25519 and Ed25519: whether it has shown that it holds the ML-KEM-1024 key of its
+/// identity. Until then, who can break those two could be at the other end.
+///
+/// It says whether the peer holds the keys of an identity; whose identity that is, people find out by comparing
+/// fingerprints. It is of one session, never of a peer: an introduction begins anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Authentication {
+    /// Not yet. An initiator has to wait for the first answer; a responder until the initiator's key has travelled in the
+    /// padding, and the answer to it back.
+    Unproved {
+        /// How many chains the peer has begun.
+        turns: u32,
+    },
+    /// The peer has begun more than [`OVERDUE_TURNS`] chains without showing it. Whoever is there perhaps does not hold the key.
+    Overdue,
+    /// It has.
+    Proved,
+}
+
+impl Authentication {
+    /// For an initiator `shown` is that any message came, for a responder that the peer has mixed in the secret of its
+    /// first offer.
+    pub(super) fn new(shown: bool, turns: u32) -> Self {
+        if shown {
+            Self::Proved
+        } else if turns > OVERDUE_TURNS {
+            Self::Overdue
+        } else {
+            Self::Unproved { turns }
+        }
+    }
+}

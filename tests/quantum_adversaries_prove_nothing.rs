@@ -1,0 +1,256 @@
+//! Who breaks X25519 and Ed25519, from the start, and not ML-KEM, is never taken for the peer that it claims to be: docs/PROTOCOL.md,
+//! "Authentication".
+//!
+//! The adversary holds every private key of its victims but that of the KEM key that their identities name. It is a whole
+//! [`Device`], or a [`Session`] where it does what no device does.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "test code: a failure is to be loud"
+)]
+
+use sceau::device::{Notice, Opened, Unreadable};
+use sceau::error::{OpenError, PreKeyError, SealError};
+use sceau::limits::OVERDUE_TURNS;
+use sceau::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
+use sceau::session::{Authentication, Content, Session, SessionStatus};
+use sceau::{Device, Envelope, Event, Fingerprint, IdentityKeyPair, Padding, PreKeyBundle};
+use sceau_testkit::talk::{NOW, content, done};
+use sceau_testkit::{Rng, Talk};
+use sha2::Digest;
+
+const APPLICATION: u8 = 1;
+
+fn session(device: &Device, peer: Fingerprint) -> SessionStatus {
+    device.peer(peer).unwrap().session.unwrap()
+}
+
+fn bundle_of(device: &mut Device, rng: &mut Rng) -> PreKeyBundle {
+    done(device.publish_prekeys(1, NOW, rng).unwrap()).into_entry().unwrap().take_bundle()
+}
+
+/// An adversary's session with a victim, under the name of someone else.
+fn introduced(as_whom: &IdentityKeyPair, victim: &mut Device, rng: &mut Rng) -> Session {
+    let impostor = as_whom.without_kem_key(rng);
+    let bundle = VerifiedPreKeyBundle::verify(bundle_of(victim, rng), NOW).unwrap();
+    Session::initiate(&impostor, None, &bundle, NOW.as_secs(), rng).unwrap()
+}
+
+/// A message of the adversary's, and one in return.
+fn turn(impostor: &mut Session, victim: &mut Device, envelope: &[u8], rng: &mut Rng) -> Result<Opened, OpenError> {
+    let opened = done(victim.open(envelope, NOW)?);
+    let Event::Message { from: peer, .. } = opened.event else { panic!("{:?}", opened.event) };
+    let reply = done(victim.seal(peer, b"reply", NOW, rng).unwrap()).envelope;
+    let read = impostor.open(&Envelope::parse(&reply).unwrap(), NOW).unwrap();
+    assert_eq!(read.content, Content::Message(b"reply".to_vec()), "nothing but the status tells the victim");
+    Ok(opened)
+}
+
+/// It introduces itself as Alice to Bob and as Bob to Alice, and shows no KEM key: it is unproved, then overdue, for good.
+#[test]
+fn silent_impostor_is_overdue() {
+    let mut rng = sceau_testkit::rng(1);
+    let [mut alice, mut bob] = [(); 2].map(|()| Device::generate(&mut rng));
+    let identities =
+        [&alice, &bob].map(|device| IdentityKeyPair::from_state(device.identity().to_state().expose()).unwrap());
+    for (as_whom, victim) in [(&identities[0], &mut bob), (&identities[1], &mut alice)] {
+        let mut impostor = introduced(as_whom, victim, &mut rng);
+        for turns in 1..=OVERDUE_TURNS + 30 {
+            let envelope = impostor.seal_raw(APPLICATION, b"it is me", &[0], &mut rng).unwrap();
+            let opened = turn(&mut impostor, victim, &envelope, &mut rng).unwrap();
+            let Event::Message { from, status, .. } = opened.event else { panic!("{:?}", opened.event) };
+            assert_eq!(from, as_whom.fingerprint(), "it has the name");
+            let expected =
+                if turns > OVERDUE_TURNS { Authentication::Overdue } else { Authentication::Unproved { turns } };
+            assert_eq!(status.session.authentication, expected);
+            assert_eq!(session(victim, from).authentication, expected);
+        }
+    }
+}
+
+/// It offers the key that the identity names: what comes back it can't decapsulate, and what it mixes in is not what the victim
+/// does.
+#[test]
+fn impostor_that_offers_the_right_key_comes_to_a_stop() {
+    let mut rng = sceau_testkit::rng(2);
+    let (alice, mut bob) = (Device::generate(&mut rng), Device::generate(&mut rng));
+    let mut impostor = introduced(alice.identity(), &mut bob, &mut rng);
+    for _ in 0..100 {
+        let envelope = impostor.seal(b"it is me", Padding::default(), &mut rng).unwrap();
+        let opened = done(bob.open(&envelope, NOW).unwrap());
+        assert!(opened.notices.iter().all(|notice| !matches!(notice, Notice::BadFragment(_))));
+        let (peer, status) = (alice.fingerprint(), session(&bob, alice.fingerprint()));
+        assert!(matches!(status.authentication, Authentication::Unproved { .. }));
+        if opened.event == (Event::Unreadable { from: peer, why: Unreadable::Diverged }) {
+            return;
+        }
+        assert!(matches!(opened.event, Event::Message { .. }));
+        let reply = done(bob.seal(peer, b"reply", NOW, &mut rng).unwrap()).envelope;
+        impostor.open(&Envelope::parse(&reply).unwrap(), NOW).unwrap();
+    }
+    panic!("it never mixed anything in");
+}
+
+/// It offers a key of its own: that is said, and not taken.
+#[test]
+fn impostor_that_offers_its_own_key_is_told_of() {
+    let mut rng = sceau_testkit::rng(3);
+    let (alice, mut bob) = (Device::generate(&mut rng), Device::generate(&mut rng));
+    let mut impostor = introduced(alice.identity(), &mut bob, &mut rng);
+    let own = bundle_of(&mut Device::generate(&mut rng), &mut rng).encode();
+    // An encapsulation key behind version and identity; its id.
+    let key = &own[97..97 + 1568];
+    let id = sha2::Sha256::digest([&b"sceau/1 kem offer id"[..], key].concat());
+    let mut told = 0;
+    for first in (0..49_u8).step_by(7) {
+        let symbols = &key[usize::from(first) * 32..][..7 * 32];
+        let fragment = [&[1, 1, 0, 1][..], &id[..3], &[0; 3], &[first, 7], symbols].concat();
+        let envelope = impostor.seal_raw(APPLICATION, b"it is me", &fragment, &mut rng).unwrap();
+        let opened = done(bob.open(&envelope, NOW).unwrap());
+        told += opened.notices.iter().filter(|notice| **notice == Notice::BadFragment(alice.fingerprint())).count();
+        assert!(matches!(opened.event, Event::Message { .. }), "its content is whole");
+    }
+    assert_eq!(told, 1, "once the key was whole");
+    assert!(matches!(session(&bob, alice.fingerprint()).authentication, Authentication::Unproved { .. }));
+}
+
+/// It forges Bob's prekeys: it opens neither the first message nor who wrote it. Only the KEM key is missing for that.
+#[test]
+fn first_message_under_forged_prekeys_stays_secret() {
+    let mut rng = sceau_testkit::rng(4);
+    let [alice, bob] = [(); 2].map(|()| IdentityKeyPair::generate(&mut rng));
+    let impostor = bob.without_kem_key(&mut rng);
+    let (mut forged, lifetimes) = (PreKeyStore::new(), PreKeyLifetimes::default());
+    let upload = forged.publish(&impostor, 1, Rotation::IfDue, &lifetimes, NOW, &mut rng).unwrap();
+    let bundle = upload.into_entry().unwrap().take_bundle();
+    let bundle = VerifiedPreKeyBundle::verify(bundle, NOW).expect("its signatures are Bob's");
+    assert_eq!(bundle.fingerprint(), bob.fingerprint());
+    let mut to_bob = Session::initiate(&alice, None, &bundle, NOW.as_secs(), &mut rng).unwrap();
+    let bytes = to_bob.seal(b"for Bob", Padding::default(), &mut rng).unwrap();
+    let envelope = Envelope::parse(&bytes).unwrap();
+    let opened = Session::accept(&impostor, &forged, &envelope, &lifetimes, NOW);
+    assert_eq!(opened.err(), Some(OpenError::Rejected), "the identity payload does not open");
+    assert_eq!(to_bob.status().authentication, Authentication::Unproved { turns: 0 });
+    // The same with the key.
+    let accepted = Session::accept(&bob, &forged, &envelope, &lifetimes, NOW).unwrap();
+    let (mut to_alice, opened) = accepted.settle(&mut forged).unwrap();
+    assert_eq!(opened.content, Content::Message(b"for Bob".to_vec()));
+    assert_eq!(to_alice.peer_fingerprint(), alice.fingerprint());
+    // And the first answer proves Bob.
+    let reply = to_alice.seal(b"reply", Padding::default(), &mut rng).unwrap();
+    to_bob.open(&Envelope::parse(&reply).unwrap(), NOW).unwrap();
+    assert_eq!(to_bob.status().authentication, Authentication::Proved);
+}
+
+/// A directory that shows another KEM key than the identity names.
+#[test]
+fn changed_kem_key_is_noticed() {
+    let mut rng = sceau_testkit::rng(5);
+    let mut bob = Device::generate(&mut rng);
+    let upload = done(bob.publish_prekeys(1, NOW, &mut rng).unwrap()).encode();
+    let bundle = sceau::PreKeyUpload::decode(&upload).unwrap().into_entry().unwrap().take_bundle().encode();
+    let other = bundle_of(&mut Device::generate(&mut rng), &mut rng).encode();
+    let changed = [&bundle[..97], &other[97..1665], &bundle[1665..]].concat();
+    let changed = PreKeyBundle::decode(&changed).unwrap();
+    assert_eq!(VerifiedPreKeyBundle::verify(changed, NOW).err(), Some(PreKeyError::OtherKemKey));
+}
+
+/// Alice and Bob talk; the adversary introduces itself as Bob. Alice tells it nothing more: what she writes next goes with an
+/// introduction of her own, which only Bob can open; and their conversation goes on.
+#[test]
+fn proved_session_is_not_taken_over() {
+    let mut talk = Talk::confirmed(6);
+    let mut rng = sceau_testkit::rng(7);
+    assert_eq!(session(&talk.alice, talk.to_bob).authentication, Authentication::Proved);
+    let identity = IdentityKeyPair::from_state(talk.bob.identity().to_state().expose()).unwrap();
+    let mut mallory = Device::with_identity(identity.without_kem_key(&mut rng), &mut rng);
+    // Again and again, later each time, and so that older sessions have to make room.
+    for round in 0..20 {
+        let bundle = bundle_of(&mut talk.alice, &mut rng);
+        let now = NOW.plus(round * 100);
+        if round == 0 {
+            done(mallory.add_peer(&bundle, now).unwrap());
+        } else {
+            done(mallory.renew(talk.to_alice, &bundle, now, &mut rng).unwrap());
+        }
+        let envelope = done(mallory.seal(talk.to_alice, b"I am Bob", now, &mut rng).unwrap()).envelope;
+        let opened = done(talk.alice.open(&envelope, now).unwrap());
+        assert!(opened.notices.contains(&Notice::RenewalDue(talk.to_bob)), "{round}: {:?}", opened.notices);
+        assert_eq!(talk.alice.bundles_wanted(now).collect::<Vec<_>>(), [talk.to_bob]);
+        let refused = talk.alice.seal(talk.to_bob, b"for Bob", now, &mut talk.rng).unwrap_err();
+        assert_eq!(refused, SealError::BundleNeeded);
+        assert_eq!(talk.alice.owed(now).count(), 0);
+    }
+    // The adversary is in the directory too: it has forged the prekeys.
+    let now = NOW.plus(3_000);
+    let forged = bundle_of(&mut mallory, &mut rng);
+    done(talk.alice.add_peer(&forged, now).unwrap());
+    let envelope = done(talk.alice.seal(talk.to_bob, b"for Bob", now, &mut talk.rng).unwrap());
+    assert!(envelope.renews);
+    assert_eq!(mallory.open(&envelope.envelope, now).err(), Some(OpenError::Rejected));
+    assert_eq!(
+        talk.bob.open(&envelope.envelope, now).err(),
+        Some(OpenError::PreKeyGone),
+        "only Bob's own prekeys serve him"
+    );
+    let own = bundle_of(&mut talk.bob, &mut rng);
+    done(talk.alice.renew(talk.to_bob, &own, now, &mut talk.rng).unwrap());
+    let envelope = done(talk.alice.seal(talk.to_bob, b"for Bob", now, &mut talk.rng).unwrap()).envelope;
+    assert_eq!(talk.bob_reads(&envelope).unwrap(), b"for Bob");
+    // Bob can't know their sessions that the adversary made, so he answers with an introduction too: it shows hers.
+    let bundle = bundle_of(&mut talk.alice, &mut rng);
+    if talk.bob.bundles_wanted(now).next().is_some() {
+        done(talk.bob.add_peer(&bundle, now).unwrap());
+    }
+    let reply = done(talk.bob.seal(talk.to_alice, b"reply", now, &mut talk.rng).unwrap()).envelope;
+    assert_eq!(content(done(talk.alice.open(&reply, now).unwrap())), b"reply");
+    assert!(!talk.alice.peer(talk.to_bob).unwrap().renewal_due);
+    let next = done(talk.alice.seal(talk.to_bob, b"next", now, &mut talk.rng).unwrap()).envelope;
+    assert_eq!(talk.bob_reads(&next).unwrap(), b"next");
+}
+
+/// With ML-KEM broken and X25519 sound, nobody is anybody else either.
+#[test]
+fn kem_key_alone_is_nobody() {
+    let mut rng = sceau_testkit::rng(8);
+    let (alice, mut bob) = (Device::generate(&mut rng), Device::generate(&mut rng));
+    let (hers, own) = (alice.identity().to_state(), IdentityKeyPair::generate(&mut rng).to_state());
+    let thief = [&own.expose()[..65], &hers.expose()[65..]].concat();
+    let thief = IdentityKeyPair::from_state(&thief).unwrap();
+    let bundle = VerifiedPreKeyBundle::verify(bundle_of(&mut bob, &mut rng), NOW).unwrap();
+    let mut payload = [0; 378];
+    payload[..96].copy_from_slice(&alice.identity_key().encode());
+    payload[96..104].copy_from_slice(&NOW.as_secs().to_be_bytes());
+    let mut session = Session::initiate_raw(&thief, &payload, &bundle, &mut rng).unwrap();
+    let envelope = session.seal(b"it is me", Padding::default(), &mut rng).unwrap();
+    assert_eq!(bob.open(&envelope, NOW).err(), Some(OpenError::Rejected));
+}
+
+/// Between honest sides both are proved, and each message says so from the one on that proves.
+#[test]
+fn honest_sides_are_proved() {
+    let mut talk = Talk::new(9);
+    let first = talk.from_alice(b"text");
+    let mut proved_after = None;
+    let mut envelope = first;
+    for message in 1..=60_u32 {
+        let alice_reads = message % 2 == 0;
+        let (reader, peer) = if alice_reads { (&mut talk.alice, talk.to_bob) } else { (&mut talk.bob, talk.to_alice) };
+        let opened = done(reader.open(&envelope, NOW).unwrap());
+        let Event::Message { status, .. } = opened.event else { panic!("{:?}", opened.event) };
+        assert_eq!(status.session, session(reader, peer));
+        match status.session.authentication {
+            Authentication::Proved if alice_reads => assert!(message >= 2),
+            Authentication::Proved => proved_after = proved_after.or(Some(message)),
+            Authentication::Unproved { turns } => {
+                assert!(!alice_reads && proved_after.is_none() && turns == message.div_ceil(2), "{message}");
+            }
+            other => panic!("{other:?}"),
+        }
+        envelope = if alice_reads { talk.from_alice(b"text") } else { talk.from_bob(b"text") };
+    }
+    assert!(proved_after.is_some_and(|message| message < 40), "{proved_after:?}");
+}
