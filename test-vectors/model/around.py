@@ -68,10 +68,10 @@ def request_certificate(ed_seed, identity, made, issuer, address):
 def verify_request(made, request, now):
     """The issuer's side: gives (identity key, address)."""
     _, address, not_after = read_challenge(made)
-    need(len(request) == 129 and request[0] == 1, "request")
+    need(len(request) == 161 and request[0] == 1, "request")
     need(now <= not_after, "expired")
-    VERIFY(request[1:33], L("CREQ") + made + request[1:65], request[65:])
-    return request[1:65], address
+    VERIFY(request[1:33], L("CREQ") + made + request[1:97], request[97:])
+    return request[1:97], address
 
 
 # 10.2 mailbox addresses
@@ -247,6 +247,6 @@ def sign_login(ed_seed, identity, server, made):
 
 
 def verify_login(fingerprint, login, server, made):
-    need(len(login) == 129 and login[0] == 1, "login")
-    need(H("FP", login[1:65]) == fingerprint, "another identity")
-    VERIFY(login[1:33], L("LOGIN") + login[1:65] + made + server, login[65:])
+    need(len(login) == 161 and login[0] == 1, "login")
+    need(H("FP", login[1:97]) == fingerprint, "another identity")
+    VERIFY(login[1:33], L("LOGIN") + login[1:97] + made + server, login[97:])

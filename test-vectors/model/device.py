@@ -41,7 +41,8 @@ class Peer:
         return max(self.sessions, key=lambda x: x.rank, default=None)
 
     def best_answered(self):
-        return max((x for x in self.sessions if x.answered), key=lambda x: x.rank, default=None)
+        found = (x for x in self.sessions if x.answered and x.trust != "suspect")
+        return max(found, key=lambda x: x.rank, default=None)
 
     def lacks(self, rank):
         return not self.sessions or self.greatest().rank < rank
@@ -49,6 +50,8 @@ class Peer:
     def renewal_due(self, now):
         best = self.best()
         if best and not best.answered and best.created_at + 30 * 86400 < now:
+            return True
+        if best and best.trust == "suspect":
             return True
         return self.renew or (self.told and self.lacks(self.told)) or (best and best.unanswered >= UNANSWERED)
 
@@ -135,7 +138,7 @@ class Device:
             fresh.append(key)
         self.number = max(self.now, self.number + 1)
         fresh = [k.signed(self.identity, "OPK") for k in sorted(fresh, key=lambda k: k.id)]
-        self.entry = s.Entry(self.identity.key, self.number, self.current.signed(self.identity, "SPK"), fresh)
+        self.entry = s.Entry(self.identity.key, self.identity.kem_ek, self.number, self.current.signed(self.identity, "SPK"), fresh)
         return s.sign_upload(self.identity, self.entry)
 
     def bundle(self):
@@ -207,17 +210,18 @@ class Device:
     def _introduce(self, peer, by_people):
         bundle = self._bundle(peer)
         greatest, best = peer.greatest(), peer.best()
-        before = best if best and best.answered else peer.best_answered() or greatest
+        answered = max((x for x in peer.sessions if x.answered), key=lambda x: x.rank, default=None)
+        before = best if best and best.answered else answered or greatest
         known = ([greatest.created_at] if greatest else []) + ([peer.told[0]] if peer.told else [])
         created_at = max([self.now] + [x + 1 for x in known])
         show = peer.shown or (peer.added and by_people)
         certificate = self._good_certificate() if show else None
         secrets, prefix = s.initiate(
             self.identity, bundle, created_at, certificate, self.rng, before and before.sending_hs)
-        session = s.Session.initiator(secrets, created_at, s.fingerprint(peer.key), bundle.signed.x, prefix)
+        session = s.Session.initiator(secrets, created_at, s.fingerprint(peer.key), bundle.signed.x, prefix, self.identity)
         if bundle.one_time:
             peer.used.add(bundle.one_time.id)
-        peer.bundle, peer.spent = s.Bundle(bundle.identity_key, bundle.signed, None), True
+        peer.bundle, peer.spent = s.Bundle(bundle.identity_key, bundle.kem, bundle.signed, None), True
         peer.renew, peer.shown = False, show
         peer.shown_last = certificate or peer.shown_last
         self._join(peer, session)
@@ -254,7 +258,7 @@ class Device:
             )
             usable = peer.bundle and self.now <= peer.bundle.signed.not_after
             again = unshown and usable
-            anew = again or (peer.renewal_due(self.now) and usable and not peer.spent)
+            anew = again or (peer.renewal_due(self.now) and usable and not peer.spent) or session.trust == "suspect"
             peer.spent = peer.spent and not again
             if not anew:
                 peer.shown = peer.shown or shows_now
@@ -310,12 +314,13 @@ class Device:
             if session.owes_outranked and told and told.rank > session.rank:
                 session.owes_outranked = False
                 out.append((fp, session.seal(s.CONTROL, s.outranked(told.created_at, told.th2), self.rng)))
-            elif session is peer.best() and session.owes_answer:
+            elif session is peer.best() and session.owes_answer and session.trust != "suspect":
                 out.append((fp, session.seal(s.CONTROL, s.HEARD, self.rng)))
         for fp in sorted(self.peers):
             peer, certificate = self.peers[fp], self._good_certificate()
             best = peer.best()
-            if certificate and peer.shown and not peer.blocked and peer.shown_last != certificate and best and best.answered:
+            if certificate and peer.shown and not peer.blocked and peer.shown_last != certificate and best and best.answered \
+                    and best.trust != "suspect":
                 peer.shown_last = certificate
                 out.append((fp, best.seal(s.CONTROL, b"\x05" + certificate, self.rng)))
         for fp in sorted(self.peers):
@@ -423,7 +428,7 @@ class Device:
         fp = s.fingerprint(found.identity_key)
         peer = self.peers.get(fp)
         try:
-            session, message = s.Session.responder(found.secrets, found.created_at, fp, spk.x_private, envelope)
+            session, message = s.Session.responder(found.secrets, found.created_at, fp, spk.x_private, envelope, found.identity_key)
         except Refused as e:
             authentic = e.args[0] != "Rejected"
             need(not (authentic and peer and peer.blocked), "Blocked")
@@ -438,10 +443,16 @@ class Device:
         if opk:
             del self.one_time[opk_id]
         self.introductions[spk_id, s.introduction_id(prefix)] = session.id
+        if any(x.sure and x.is_continued_by(found) for x in peer.sessions):
+            session.trust = "vouched"
+        elif any(x.proved or x.trust != "plain" for x in peer.sessions):
+            session.trust = "suspect"
         beside = self._join(peer, session)
         peer.renew = peer.renew and beside
         if had:
             self.follows.append("Renewed" if continued else "IntroducedBeside" if beside else "Displaced")
+        if session.trust == "suspect" and had and not beside:
+            self.follows.append("RenewalDue")
         if beside and self._tells_rank(peer):
             session.owes_outranked = True
         return self._opened(fp, session, message, envelope)

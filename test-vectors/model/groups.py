@@ -59,7 +59,7 @@ def read_roster(r):
     need(count <= 10000, "members")
     members, last = {}, b""
     for _ in range(count):
-        key, role, since = r.take(64), read_role(r), r.uint(8)
+        key, role, since = r.take(96), read_role(r), r.uint(8)
         fp = fingerprint(key)
         need(fp > last, "order")
         need(since == NEVER if role == MEMBER else since <= epoch, "since")
@@ -95,7 +95,7 @@ def write_change(change):
 def read_change(r):
     what = r.uint(1)
     if what == 1:
-        return "add", r.take(64), read_role(r)
+        return "add", r.take(96), read_role(r)
     if what == 2:
         return "remove", r.take(32)
     if what == 3:

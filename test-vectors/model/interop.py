@@ -86,7 +86,7 @@ class Party:
 
 
 def tag_of(envelope):
-    at = 2 + (1970 if envelope[2:4] == "01" else 0)
+    at = 2 + (3570 if envelope[2:4] == "01" else 0)
     return envelope[2 * at : 2 * at + 32]
 
 
@@ -381,7 +381,7 @@ def introductions(program, seed, counts):
             secrets, prefix = sceau.initiate(me.identity, bundle, created_at, None, rng)
         finally:
             sceau.identity_payload = kept
-        session = sceau.Session.initiator(secrets, created_at, bytes.fromhex(real.name), bundle.signed.x, prefix)
+        session = sceau.Session.initiator(secrets, created_at, bytes.fromhex(real.name), bundle.signed.x, prefix, me.identity)
         for _ in range(passed):
             session.seal(1, b"lost", rng)
 
@@ -393,15 +393,15 @@ def introductions(program, seed, counts):
     good = sceau.identity_payload(me.identity.key, 1_800_000_000, None)
     low = good[:32] + bytes(32) + good[64:]
     for bad in (
-        make(2**62), make(2**62 - 1), make(payload=lambda *_: good[:88] + b"\x02" + bytes(257)), make(payload=lambda *_: good[:-1] + b"\x01"),
-        make(payload=lambda *_: low), make(payload=lambda *_: bytes.fromhex(real.key) + good[64:]),
+        make(2**62), make(2**62 - 1), make(payload=lambda *_: good[:120] + b"\x02" + bytes(257)), make(payload=lambda *_: good[:-1] + b"\x01"),
+        make(payload=lambda *_: low), make(payload=lambda *_: bytes.fromhex(real.key) + good[96:]),
         make(epoch=b"\x00\x00\x00\x01"), make(pn=b"\x00\x00\x00\x01"),
     ):
         expect(real.can_not_read(bad) == "Rejected", "introduction")
         counts.refused += 1
     if seed == 0:
         secrets, prefix = sceau.initiate(me.identity, bundle, 5, None, rng)
-        session = sceau.Session.initiator(secrets, 5, bytes.fromhex(real.name), bundle.signed.x, prefix)
+        session = sceau.Session.initiator(secrets, 5, bytes.fromhex(real.name), bundle.signed.x, prefix, me.identity)
         session.seal(1, b"lost", rng)
         session.sending.keys_until(2000)
         far = session.copy()
@@ -567,6 +567,7 @@ def losses(program, seed, counts):
             model.ask("add", bundle(real))
             send(counts, model, real)
             expect(real.ask("renewed") == ["0"], "renewed")
+            real.ask("add", bundle(model))  # it does not know that it is still the model
             send(counts, real, model)
 
     def blocked():
@@ -610,6 +611,7 @@ def losses(program, seed, counts):
         expect(real.can_not_read(envelope) == "Diverged", "fell back")
         counts.refused += 1
         send(counts, real, model)
+        model.ask("add", bundle(real))  # where it can't see that this goes on from their session
         send(counts, model, real)
 
     steps = [heard, ended, continued, blocked, silent, fell_back]

@@ -24,7 +24,7 @@ def need(condition, name):
 # Labels
 
 _TEXTS = {
-    "FP": "fingerprint", "SPK": "signed prekey", "OPK": "one-time prekey", "UPLOAD": "upload",
+    "FP": "fingerprint", "IKEM": "identity kem key", "IKSEC": "identity kem secret", "SPK": "signed prekey", "OPK": "one-time prekey", "UPLOAD": "upload",
     "RAND": "randomness of a handshake", "CONT": "continuity",
     "TH1": "handshake transcript", "ID": "handshake identity", "TH2": "handshake final", "SS": "handshake secrets",
     "CTX": "session context", "SID": "session id", "INTRO": "introduction id", "PREFIX": "introduction prefix",

@@ -9,7 +9,8 @@ from primitives import (
 )
 from around import mailbox
 
-PREFIX = 1970
+PREFIX = 3570
+IDENTITY = 96
 EK = CT = 1568
 NO_PREFIX = bytes(32)
 DAY = 86400
@@ -21,14 +22,16 @@ DAY = 86400
 class Identity:
     ed_seed: bytes
     x_private: bytes
+    kem_seed: bytes
 
     def __post_init__(self):
-        self.key = ed_public(self.ed_seed) + x_public(self.x_private)
+        self.kem_ek, self.kem_dk = kem_keygen(self.kem_seed)
+        self.key = ed_public(self.ed_seed) + x_public(self.x_private) + H("IKEM", self.kem_ek)
         self.fingerprint = fingerprint(self.key)
 
 
 def new_identity(rng):
-    return Identity(rng.draw(32), rng.draw(32))
+    return Identity(rng.draw(32), rng.draw(32), rng.draw(64))
 
 
 def fingerprint(identity_key):
@@ -89,14 +92,18 @@ def _read_prekey(r):
 @dataclass
 class Bundle:
     identity_key: bytes
+    kem: bytes
     signed: PublicPreKey
     one_time: PublicPreKey | None
 
     def write(self):
         one_time = self.one_time and self.one_time.fields + self.one_time.signature
-        return write_bundle(self.identity_key, self.signed.fields + self.signed.signature, one_time)
+        return write_bundle(self.identity_key, self.kem, self.signed.fields + self.signed.signature, one_time)
 
     def check(self, now):
+        need(now <= self.signed.not_after, "Expired")
+        need(H("IKEM", self.kem) == self.identity_key[64:], "OtherKemKey")
+        need(kem_valid(self.kem), "encapsulation key")
         self.signed.check(self.identity_key, "SPK", now)
         if self.one_time:
             self.one_time.check(self.identity_key, "OPK", min(now, self.one_time.not_after))
@@ -107,21 +114,21 @@ class Bundle:
 def read_bundle(data):
     r = Reader(data)
     need(r.take(1) == b"\x01", "version")
-    identity_key, signed, flag = r.take(64), _read_prekey(r), r.uint(1)
+    identity_key, kem, signed, flag = r.take(IDENTITY), r.take(EK), _read_prekey(r), r.uint(1)
     need(flag <= 1, "flag")
-    bundle = Bundle(identity_key, signed, _read_prekey(r) if flag else None)
+    bundle = Bundle(identity_key, kem, signed, _read_prekey(r) if flag else None)
     r.end()
     return bundle
 
 
-def write_bundle(identity_key, signed, one_time):
-    return b"\x01" + identity_key + signed + (b"\x01" + one_time if one_time else b"\x00")
+def write_bundle(identity_key, kem, signed, one_time):
+    return b"\x01" + identity_key + kem + signed + (b"\x01" + one_time if one_time else b"\x00")
 
 
 def read_image(data):
     """An identity as it is stored (section 8)."""
-    need(len(data) == 65 and data[0] == 1, "image")
-    return Identity(data[1:33], data[33:])
+    need(len(data) == 129 and data[0] == 1, "image")
+    return Identity(data[1:33], data[33:65], data[65:])
 
 
 @dataclass
@@ -129,16 +136,18 @@ class Entry:
     """What a directory holds of a device; prekeys as bytes."""
 
     identity_key: bytes
+    kem: bytes
     number: int
     signed: bytes
     one_times: list
 
     def write(self):
         count = u32(len(self.one_times))
-        return b"\x01" + self.identity_key + u64(self.number) + self.signed + count + b"".join(self.one_times)
+        out = b"\x01" + self.identity_key + self.kem + u64(self.number) + self.signed
+        return out + count + b"".join(self.one_times)
 
     def take_bundle(self):
-        return write_bundle(self.identity_key, self.signed, self.one_times.pop() if self.one_times else None)
+        return write_bundle(self.identity_key, self.kem, self.signed, self.one_times.pop() if self.one_times else None)
 
     def update(self, upload):
         """Gives whether it is a later one."""
@@ -157,7 +166,8 @@ def read_upload(data, of=None):
     """The entry, once its signature has verified; of: the only identity that it may be of."""
     r = Reader(data)
     need(r.take(1) == b"\x01", "Malformed Version")
-    identity_key, number, signed, count = r.take(64), r.uint(8), r.take(FIELDS + 64), r.uint(4)
+    identity_key, kem = r.take(IDENTITY), r.take(EK)
+    number, signed, count = r.uint(8), r.take(FIELDS + 64), r.uint(4)
     need(count <= 1000, "Malformed TooLong")
     one_times = [r.take(FIELDS + 64) for _ in range(count)]
     signature = r.take(64)
@@ -167,7 +177,8 @@ def read_upload(data, of=None):
     need(of in (None, identity_key), "OtherIdentity")
     with refusal("Signature"):
         VERIFY(identity_key[:32], L("UPLOAD") + data[:-64], signature)
-    return Entry(identity_key, number, signed, one_times)
+    need(H("IKEM", kem) == identity_key[64:], "OtherKemKey")
+    return Entry(identity_key, kem, number, signed, one_times)
 
 
 # 4. Handshake
@@ -194,10 +205,10 @@ class Secrets:
         self.context = H("CTX", self.th2 + fp_a + fp_b)
 
 
-def _first_secrets(identity_key_b, spk_fields, opk_fields, e_public, ct, dhs, ss):
+def _first_secrets(identity_key_b, spk_fields, opk_fields, e_public, cts, dhs, sss):
     flag = b"\x00" if opk_fields is None else b"\x01" + opk_fields
-    th1 = H("TH1", b"\x01" + identity_key_b + spk_fields + flag + e_public + ct)
-    out = HKDF(th1, b"".join(dhs) + ss, L("ID"), 64)
+    th1 = H("TH1", b"\x01" + identity_key_b + spk_fields + flag + e_public + b"".join(cts))
+    out = HKDF(th1, b"".join(dhs) + b"".join(sss), L("ID"), 64)
     return Secrets(th1, out[:32], out[32:])
 
 
@@ -211,25 +222,26 @@ def continuity(hs, th1):
 
 
 def hedged(identity, bundle, payload, r):
-    """Gives (e, m) from 64 random bytes."""
+    """Gives (e, m, m_id) from 64 random bytes."""
     said = H("RAND", bundle.write() + payload)
-    return [HMAC(identity.x_private, L("RAND") + r + which + said) for which in (b"\x01", b"\x02")]
+    return [HMAC(identity.x_private, L("RAND") + r + which + said) for which in (b"\x01", b"\x02", b"\x03")]
 
 
 def initiate(identity, bundle, created_at, certificate, rng, before=None):
     """A's part; before: the header secret of a session that it continues. Gives (secrets, prefix)."""
     spk, opk = bundle.signed, bundle.one_time
     payload = identity_payload(identity.key, created_at, certificate)
-    e, m = hedged(identity, bundle, payload, rng.draw(64))
+    e, m, m_id = hedged(identity, bundle, payload, rng.draw(64))
     ct, ss = kem_encaps((opk or spk).kem, m)
-    dhs = [DH(e, bundle.identity_key[32:]), DH(e, spk.x)] + ([DH(e, opk.x)] if opk else [])
+    ct_id, ss_id = kem_encaps(bundle.kem, m_id)
+    dhs = [DH(e, bundle.identity_key[32:64]), DH(e, spk.x)] + ([DH(e, opk.x)] if opk else [])
     e_public = x_public(e)
-    s = _first_secrets(bundle.identity_key, spk.fields, opk.fields if opk else None, e_public, ct, dhs, ss)
+    s = _first_secrets(bundle.identity_key, spk.fields, opk.fields if opk else None, e_public, (ct, ct_id), dhs, (ss, ss_id))
     if before:
-        payload = payload[:72] + continuity(before, s.th1) + payload[88:]
+        payload = payload[:104] + continuity(before, s.th1) + payload[120:]
     c_id = SEAL(s.k_id, bytes(12), s.th1, payload)
     s.finish(c_id, DH(identity.x_private, spk.x), identity.fingerprint, fingerprint(bundle.identity_key))
-    return s, e_public + spk.id + (opk.id if opk else bytes(4)) + ct + c_id
+    return s, e_public + spk.id + (opk.id if opk else bytes(4)) + ct + ct_id + c_id
 
 
 @dataclass
@@ -247,21 +259,21 @@ class Introduced:
 def respond(identity, spk, opk, prefix, now):
     """B's part, up to the session's secrets; spk and opk as named by the prefix."""
     r = Reader(prefix)
-    e_public, _, _, ct, c_id = r.take(32), r.take(4), r.take(4), r.take(CT), r.take(362)
+    e_public, _, _, ct, ct_id, c_id = r.take(32), r.take(4), r.take(4), r.take(CT), r.take(CT), r.take(394)
     r.end()
-    ss = kem_decaps((opk or spk).kem_dk, ct)
+    ss, ss_id = kem_decaps((opk or spk).kem_dk, ct), kem_decaps(identity.kem_dk, ct_id)
     dhs = [DH(identity.x_private, e_public), DH(spk.x_private, e_public)]
     if opk:
         dhs.append(DH(opk.x_private, e_public))
-    s = _first_secrets(identity.key, spk.fields, opk.fields if opk else None, e_public, ct, dhs, ss)
+    s = _first_secrets(identity.key, spk.fields, opk.fields if opk else None, e_public, (ct, ct_id), dhs, (ss, ss_id))
     r = Reader(OPEN(s.k_id, bytes(12), s.th1, c_id))
-    identity_key, created_at, shown, flag, certificate = r.take(64), r.uint(8), r.take(16), r.uint(1), r.take(257)
+    identity_key, created_at, shown, flag, certificate = r.take(IDENTITY), r.uint(8), r.take(16), r.uint(1), r.take(257)
     need(flag <= 1, "flag")
     need(flag or not any(certificate), "certificate")
     need(created_at < 2**62 and created_at <= now + 2**32, "created at")
     need(identity_key != identity.key, "own identity")
     fp_a = fingerprint(identity_key)
-    s.finish(c_id, DH(spk.x_private, identity_key[32:]), fp_a, identity.fingerprint)
+    s.finish(c_id, DH(spk.x_private, identity_key[32:64]), fp_a, identity.fingerprint)
     return Introduced(s, identity_key, created_at, certificate if flag else None, shown)
 
 
@@ -476,8 +488,9 @@ def answer_id(ek, ct):
     return H("KANS", ek + ct)[:3]
 
 
-def kem_secret(ek, ct, ss):
-    return ss + H("KSEC", ek + ct)
+def kem_secret(ek, ct, ss, owner=None):
+    """owner: the initiator's fingerprint, if it is its first offer."""
+    return ss + (H("IKSEC", owner + ek + ct) if owner else H("KSEC", ek + ct))
 
 
 @dataclass
@@ -500,7 +513,11 @@ class Walk:
 
 @dataclass
 class Kem:
+    # who has introduced itself: this side's identity, or the peer's identity key
+    own: Identity | None = None
+    initiator: bytes = b""
     # offerer
+    decapsulated: int = 0  # with the identity's key
     mixed: int = 0  # own offers mixed in so far
     seed: bytes = b""
     ek: bytes = b""
@@ -555,13 +572,17 @@ class Kem:
     def send(self, room, rng):
         """What goes out with a message; draws first what is due."""
         if not self.ek and self.mixed + 1 < 2**32 - 1:
-            self.seed = rng.draw(64)
-            self.ek, self.dk = kem_keygen(self.seed)
+            if self.own and self.mixed == 0:
+                self.ek, self.dk = self.own.kem_ek, self.own.kem_dk
+            else:
+                self.seed = rng.draw(64)
+                self.ek, self.dk = kem_keygen(self.seed)
             self.offering = Walk(self.ek)
         if self.peer_ek and not self.answering:
             ct, ss = kem_encaps(self.peer_ek, rng.draw(32))
             self.answering = Walk(ct)
-            self.peer_secret = kem_secret(self.peer_ek, ct, ss)
+            first = self.initiator and self.peer_mixed == 0
+            self.peer_secret = kem_secret(self.peer_ek, ct, ss, fingerprint(self.initiator) if first else None)
         offer = self.offering if self.ek and not self.heard else None
         answer = self.answering
         if offer and answer:
@@ -578,9 +599,10 @@ class Kem:
             out.append(offer.take(1, self.mixed + 1, offer_id(self.ek), bytes(3), offer.run(most_offer)))
         return out
 
-    @staticmethod
-    def _share(offer, answer, total):
+    def _share(self, offer, answer, total):
         """Symbols of the ciphertext, when an offer is due too."""
+        if self.own and self.mixed == 0 and offer.sent < SYMBOLS:
+            return 1
         if offer.sent < SYMBOLS and answer.sent < SYMBOLS:
             rest = SYMBOLS - offer.sent
             if rest <= total:
@@ -620,7 +642,8 @@ class Kem:
             self.peer_offer.setdefault(f.first + i, s)
         if len(self.peer_offer) >= SYMBOLS:
             ek = rebuild(self.peer_offer)
-            if offer_id(ek) != f.offer_id or not kem_valid(ek):
+            named = not self.initiator or self.peer_mixed > 0 or H("IKEM", ek) == self.initiator[64:]
+            if offer_id(ek) != f.offer_id or not named or not kem_valid(ek):
                 reports.append("bad offer")
                 self._forget_peer_offer()
             else:
@@ -641,8 +664,12 @@ class Kem:
             if answer_id(self.ek, ct) != f.answer_id:
                 reports.append("bad answer")
                 self._forget_answer()
+            elif self.own and self.mixed == 0 and self.decapsulated == 4:
+                self._forget_answer()
             else:
-                self.secret, self.answer = kem_secret(self.ek, ct, kem_decaps(self.dk, ct)), {}
+                owner = self.own.fingerprint if self.own and self.mixed == 0 else None
+                self.decapsulated += bool(owner)
+                self.secret, self.answer = kem_secret(self.ek, ct, kem_decaps(self.dk, ct), owner), {}
 
 
 # 6. Ratchet
@@ -707,22 +734,35 @@ class Session:
         self.order = 0  # in which they began to fade, in one second
         self.owes_outranked = False
         self.answered = False  # the peer is known to hold it
+        self.began = False  # by this side
+        self.trust = "plain"
 
     @classmethod
-    def initiator(cls, secrets, created_at, peer, spk_x, prefix):
+    def initiator(cls, secrets, created_at, peer, spk_x, prefix, identity):
         s = cls(secrets, created_at, peer)
+        s.kem.own, s.began = identity, True
         s.prefix, s.peer_key = prefix, spk_x
         s.next_sending, s.next_receiving = secrets.header_a, secrets.header_b
         return s
 
     @classmethod
-    def responder(cls, secrets, created_at, peer, spk_private, envelope):
+    def responder(cls, secrets, created_at, peer, spk_private, envelope, initiator):
         """With its first message: gives (session, message)."""
         s = cls(secrets, created_at, peer)
         s.answered = True
+        s.kem.initiator = initiator
         s.next_sending, s.next_receiving, s.own_key = secrets.header_b, secrets.header_a, spk_private
         message = s.open(envelope, ("next", None), first=True)
         return s, message
+
+    @property
+    def proved(self):
+        return self.answered if self.began else self.kem.peer_mixed > 0
+
+    @property
+    def sure(self):
+        """Whether nobody but the holder of the peer's KEM key can hold it."""
+        return self.began or self.proved or self.trust == "vouched"
 
     @property
     def id(self):

@@ -119,7 +119,7 @@ class Checker:
     def identity(self, case):
         identity = s.new_identity(draws(case))
         self.fields(case, identity_key=identity.key, fingerprint=identity.fingerprint)
-        self.same("image", b"\x01" + identity.ed_seed + identity.x_private, case["image"])
+        self.same("image", b"\x01" + identity.ed_seed + identity.x_private + identity.kem_seed, case["image"])
         self.same("image", s.read_image(b(case["image"])).key, case["identity_key"])
         return identity
 
@@ -165,19 +165,21 @@ class Checker:
             rng = Listed(b(c["random"]))
             secrets, prefix = s.initiate(a, bundle, c["created_at"], certificate, rng)
             payload = s.identity_payload(a.key, c["created_at"], certificate)
-            e, m = s.hedged(a, bundle, payload, b(c["random"]))
-            self.fields(c, e=e, encapsulation_m=m)
+            e, m, m_id = s.hedged(a, bundle, payload, b(c["random"]))
+            self.fields(c, e=e, encapsulation_m=m, identity_encapsulation_m=m_id)
             later = s.identity_payload(a.key, c["created_at"] + 1, certificate)
             later = s.hedged(a, bundle, later, b(c["random"]))
             self.fields(c["a_second_later"], e=later[0], encapsulation_m=later[1])
             opk = bundle.one_time
-            self.same("dh1", DH(e, bundle.identity_key[32:]), c["dh1"])
+            self.same("dh1", DH(e, bundle.identity_key[32:64]), c["dh1"])
             self.same("dh2", DH(e, bundle.signed.x), c["dh2"])
             self.same("dh3", DH(e, opk.x).hex() if opk else "none", c["dh3"])
             self.same("dh4", DH(a.x_private, bundle.signed.x), c["dh4"])
             ct, ss = mlkem.encaps((opk or bundle.signed).kem, b(c["encapsulation_m"]))
+            ct_id, ss_id = mlkem.encaps(bundle.kem, b(c["identity_encapsulation_m"]))
+            self.fields(c, ct_id=ct_id, ss_id=ss_id)
             self.fields(c, E=x_public(e), ct=ct, ss=ss, prefix=prefix, introduction_id=s.introduction_id(prefix))
-            self.fields(c, identity_payload=payload, c_id=prefix[-362:])
+            self.fields(c, identity_payload=payload, c_id=prefix[-394:])
             mine = d.one_time[opk.id] if opk else None
             found = s.respond(d.identity, d.signed[bundle.signed.id], mine, prefix, d.now)
             self.same("what Bob reads", (found.identity_key, found.created_at, found.certificate), (a.key, c["created_at"], certificate))
@@ -190,13 +192,13 @@ class Checker:
                 for e in c["exported"]:
                     self.same("exported", session.export(b(e["context"])), e["key"])
             if bob is None:
-                session = s.Session.initiator(secrets, c["created_at"], d.fp, bundle.signed.x, prefix)
+                session = s.Session.initiator(secrets, c["created_at"], d.fp, bundle.signed.x, prefix, a)
                 bob, alice = d, (session, a)
         for c in negative:
             self.refused(c["idea"], lambda: bob.open(b(c["input"])), c["expect"])
         session, a = alice
-        good = session.seal(s.APPLICATION, b"good", Listed(bytes(range(108))))
-        self.same("after what was refused", bob.open(good), ("message", a.fingerprint, good[1972:1988], b"good"))
+        good = session.seal(s.APPLICATION, b"good", Listed(bytes(range(44))))
+        self.same("after what was refused", bob.open(good), ("message", a.fingerprint, good[3572:3588], b"good"))
 
     # 5, 6
 
@@ -279,7 +281,7 @@ class Checker:
             rng = draws(i)
             secrets, prefix = s.initiate(alice, bundle, i["created_at"], None, rng)
             rng.reader.end()
-            x = s.Session.initiator(secrets, i["created_at"], bob_device.fp, bundle.signed.x, prefix)
+            x = s.Session.initiator(secrets, i["created_at"], bob_device.fp, bundle.signed.x, prefix, alice)
             x.smallest = smallest
             self.state(x, i["state"])
             sessions = {"alice": x}
@@ -325,6 +327,7 @@ class Checker:
             ek, dk = mlkem.keygen(seed)
             ct, ss = mlkem.encaps(ek, m)
             self.fields(c, ek=ek, ct=ct, ss=ss, offer_id=s.offer_id(ek), answer_id=s.answer_id(ek, ct), pq=s.kem_secret(ek, ct, ss))
+            self.same("pq", s.kem_secret(ek, ct, ss, b(c["initiator"])), c["pq_of_identity"])
             self.same("decapsulation", mlkem.decaps(dk, ct), c["ss"])
             self.same("implicit rejection", mlkem.decaps(dk, b(c["implicit_rejection"]["ct"])), c["implicit_rejection"]["ss"])
             for x in c["symbols_of_ek"]:
@@ -498,7 +501,7 @@ class Checker:
     def check_uploads(self, cases, negative):
         for c in cases:
             identity = self.identity(c["identity"])
-            d = device.Device(Listed(identity.ed_seed + identity.x_private + bytes(32)))
+            d = device.Device(Listed(identity.ed_seed + identity.x_private + identity.kem_seed + bytes(32)))
             for made in c["uploads"]:
                 d.now, d.rng = made["now"], draws(made)
                 self.same("upload", d.publish(made["count"]), made["upload"])
