@@ -71,7 +71,7 @@ fn identity() {
     let pair = shown(IdentityKeyPair::generate(&mut rng));
     let image = stored(&pair.to_state());
     let again = shown(IdentityKeyPair::from_state(&image)).expect("an image");
-    assert_eq!(again.fingerprint(), pair.fingerprint());
+    assert_eq!(shown(again.fingerprint()), shown(pair.fingerprint()));
     let device = shown(Device::generate(&mut rng));
     black_box(device.fingerprint());
     black_box(device.identity_key().encode());
@@ -228,13 +228,15 @@ fn commitment() {
 /// An introduction of one who is known shows so, and it is compared. Then one that stands beside another.
 fn continuity() {
     let mut world = World::confirmed().hide();
-    let (peer, bundle) = (world.names[1], world.directories[1].take_bundle());
+    // All that these devices know was hidden, also their names.
+    let [name, peer] = [0, 1].map(|device: usize| shown(world.names[device]));
+    let bundle = world.directories[1].take_bundle();
     done(shown(world.devices[0].renew(peer, &bundle, NOW, &mut world.rng)));
     world.settle();
     let envelope = world.seal(0, 1, b"anew");
     let mut opened = world.open(1, &envelope).expect("an introduction");
     opened.notices.iter_mut().for_each(public);
-    assert!(opened.notices.contains(&Notice::Renewed(world.names[0])), "{:?}", opened.notices);
+    assert!(opened.notices.contains(&Notice::Renewed(name)), "{:?}", opened.notices);
     world.tell(1, 0);
     world.tell(0, 1);
     // The last word to someone whose sessions are wiped, and its next introduction.
@@ -408,14 +410,14 @@ fn restore_session() {
     let mut ours = Session::initiate(&alice, None, &bundle, NOW.as_secs(), &mut plain).expect("good");
     let first = ours.seal(b"first", padding, &mut plain).expect("short");
     world.settle();
-    let mut ours = shown(Session::from_state(&stored(&ours.to_state()), alice.fingerprint())).expect("whole");
+    let mut ours = shown(Session::from_state(&stored(&ours.to_state()), &alice)).expect("whole");
     world.settle();
     let envelope = sceau::Envelope::parse(&first).expect("an envelope");
     let accepted = shown(Session::accept(&bob, &prekeys, &envelope, &lifetimes, NOW)).expect("good");
     let (theirs, _) = shown(accepted.settle(&mut prekeys)).expect("good");
     let theirs = shown(theirs);
     world.settle();
-    let mut theirs = shown(Session::from_state(&stored(&theirs.to_state()), bob.fingerprint())).expect("whole");
+    let mut theirs = shown(Session::from_state(&stored(&theirs.to_state()), &bob)).expect("whole");
     world.settle();
     assert_eq!(secret_bytes(theirs.export(b"call").expose()), 32, "an exported key comes from secrets");
     let reply = published(shown(theirs.seal(b"reply", padding, &mut world.rng)).expect("short"));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use x25519_dalek::{PublicKey, StaticSecret};
 
 /// Length of an introduction's prefix.
-const PREFIX_LEN: usize = 1970;
+const PREFIX_LEN: usize = 3570;
 /// Length of what the KEM ratchet's images call an encapsulation key or a ciphertext.
 const CODED_LEN: usize = 1568;
 
@@ -72,6 +72,7 @@ impl Ledger {
                 reader.take(1);
                 found.add("identity: signing key", reader.key());
                 found.mac("identity: X25519 key", &reader.key());
+                found.add("identity: KEM seed", reader.take(64));
                 found.mac("record secret", &reader.key());
             }
             2 | 3 => {
@@ -123,7 +124,7 @@ fn chain_context(group: &Key, sender: &Key) -> Key {
 
 impl Ratchet {
     fn read(reader: &mut Reader<'_>, found: &mut Found) -> Self {
-        reader.take(10 + 64 + 8 + 32);
+        reader.take(11 + 96 + 8 + 32);
         found.add("session: exporter secret", reader.key());
         reader.take(3);
         if reader.u8() == 1 {
@@ -150,8 +151,14 @@ impl Ratchet {
         let receiving = (lines >= 2).then(|| found.chain_key("session: receiving chain key", &reader.key()));
         reader.take(4);
         let mut offer = (reader.u32(), None);
-        if reader.u8() == 1 {
-            found.add("KEM ratchet: seed", reader.take(64));
+        let kind = reader.u8();
+        if kind > 0 {
+            // A fresh key's seed, or how often the identity's was used.
+            if kind == 1 {
+                found.add("KEM ratchet: seed", reader.take(64));
+            } else {
+                reader.take(1);
+            }
             reader.take(3);
             match reader.u8() {
                 0 => {}
