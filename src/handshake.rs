@@ -53,18 +53,19 @@ pub(crate) struct Shown {
 impl Shown {
     /// Whether its author has shown that it holds this header secret.
     pub(crate) fn continues(&self, header_secret: &[u8; 32]) -> bool {
-        aead::equal(&self.continuity, &continuity(header_secret, &self.th1))
+        let expected = continuity(header_secret, &self.th1);
+        self.continuity.iter().fold(false, |any, shown| any | aead::equal(shown, &expected))
     }
 }
 
-/// HMAC16(header secret, label || th1).
-fn continuity(header_secret: &[u8; 32], th1: &[u8; 32]) -> Continuity {
-    let mut continuity = [0; 16];
+/// The first 8 bytes of HMAC(header secret, label || th1).
+fn continuity(header_secret: &[u8; 32], th1: &[u8; 32]) -> [u8; 8] {
+    let mut continuity = [0; 8];
     kdf::hedge(header_secret, Label::Continuity, th1, &[], &mut continuity);
     continuity
 }
 
-/// The initiator's half. `before` is a header secret of the session that it takes the place of, if there is one. Draws 64
+/// The initiator's half. `before` are header secrets of sessions with the responder that it shows to hold. Draws 64
 /// bytes: the ephemeral private key and the randomness of both encapsulations come from them, from the private identity key
 /// and from all that the introduction says, so that no key of it comes twice with anything else, even where a generator was
 /// put back to where it was.
@@ -73,7 +74,7 @@ pub(crate) fn initiate<R: CryptoRng + ?Sized>(
     certificate: Option<&Certificate>,
     bundle: &VerifiedPreKeyBundle,
     created_at: u64,
-    before: Option<&[u8; 32]>,
+    before: [Option<&[u8; 32]>; 2],
     rng: &mut R,
 ) -> Result<Initiated, HandshakeError> {
     if created_at >= CREATED_AT_END {
@@ -87,11 +88,11 @@ fn initiate_at<R: CryptoRng + ?Sized>(
     certificate: Option<&Certificate>,
     bundle: &VerifiedPreKeyBundle,
     created_at: u64,
-    before: Option<&[u8; 32]>,
+    before: [Option<&[u8; 32]>; 2],
     rng: &mut R,
 ) -> Result<Initiated, HandshakeError> {
     let certificate = certificate.map(Certificate::encode_in_place);
-    let payload = IdentityPayload { identity: *identity.public(), created_at, continuity: [0; 16], certificate };
+    let payload = IdentityPayload { identity: *identity.public(), created_at, continuity: [[0; 8]; 2], certificate };
     initiate_as(identity, &identity.fingerprint(), payload.encode(), bundle, before, rng)
 }
 
@@ -101,7 +102,7 @@ pub(crate) fn initiate_as<R: CryptoRng + ?Sized>(
     fingerprint: &Fingerprint,
     mut payload: GuardedVec,
     bundle: &VerifiedPreKeyBundle,
-    before: Option<&[u8; 32]>,
+    before: [Option<&[u8; 32]>; 2],
     rng: &mut R,
 ) -> Result<Initiated, HandshakeError> {
     let signed = &bundle.signed().fields;
@@ -126,10 +127,9 @@ pub(crate) fn initiate_as<R: CryptoRng + ?Sized>(
     let th1 = transcript(bundle.identity(), signed, one_time, &ephemeral_public, ciphertexts);
     let shared = [&encapsulated.secret, &to_identity.secret];
     let keys = IdentityKeys::derive(&th1, &dh1, &dh2, dh3.as_ref(), shared);
-    if let Some(header_secret) = before
-        && let Some(place) = payload.get_mut(CONTINUITY_OFFSET..).and_then(<[u8]>::first_chunk_mut)
-    {
-        *place = continuity(header_secret, &th1);
+    let places = payload.get_mut(CONTINUITY_OFFSET..).unwrap_or_default().as_chunks_mut().0;
+    for (place, header_secret) in places.iter_mut().zip(before) {
+        *place = header_secret.map_or([0; 8], |header_secret| continuity(header_secret, &th1));
     }
     let mac = aead::seal(keys.identity_key.expose(), &[0; 12], &th1, &mut payload);
     payload.bytes(&mac);
@@ -313,7 +313,7 @@ mod tests {
             .expect("signed")
             .take_bundle();
         let bundle = VerifiedPreKeyBundle::verify(bundle, now).unwrap();
-        let refused = initiate(&alice, None, &bundle, CREATED_AT_END, None, &mut rng);
+        let refused = initiate(&alice, None, &bundle, CREATED_AT_END, [None; 2], &mut rng);
         assert_eq!(refused.err(), Some(HandshakeError::RankExhausted));
         let end = UnixTime(CREATED_AT_END);
         for (created_at, now, good) in [
@@ -323,7 +323,7 @@ mod tests {
             (now.0 + MAX_CREATED_AHEAD, now, true),
             (now.0 + MAX_CREATED_AHEAD + 1, now, false),
         ] {
-            let initiated = initiate_at(&alice, None, &bundle, created_at, None, &mut rng).unwrap();
+            let initiated = initiate_at(&alice, None, &bundle, created_at, [None; 2], &mut rng).unwrap();
             let prefix = IntroductionPrefix::parse(&initiated.prefix).unwrap();
             let keys = prekeys.keys_for(&prefix, &lifetimes, UnixTime(9)).unwrap();
             assert_eq!(respond(&bob, &keys, &prefix, now).is_some(), good, "{created_at}");

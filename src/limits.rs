@@ -99,10 +99,10 @@ pub(crate) const MAX_USED_PREKEYS: usize = 16;
 /// Ids in one receipt.
 pub const MAX_RECEIPT_IDS: usize = 256;
 
-/// Members of a group: a roster of them, with a commit, fits one message.
+/// Members of a group: a roster of them takes 1.05 MB.
 pub const MAX_GROUP_MEMBERS: usize = 10_000;
 
-/// Changes in one commit: 270 kB, which with the largest roster still fits one message.
+/// Changes in one commit: at most 0.4 MB.
 pub const MAX_GROUP_CHANGES: usize = 4_096;
 
 /// Commits that can be undone when a better one for the same roster arrives late, and passed on to who misses them.
@@ -151,11 +151,11 @@ pub const MAX_ATTACHMENT: u64 = 1 << 40;
 pub const MAX_MAILBOXES: usize = 8;
 
 /// Longest commit or welcome that is sealed for each member by itself; a longer one is encrypted once, and each member gets
-/// its key. A roster of about 220 members: below that, all welcomes together stay under 4 MB.
+/// its key. A roster of about 150 members: below that, all welcomes together stay under 4 MB.
 pub const MAX_INLINE_ROSTER: usize = 16_384;
 
 /// Longest commit or welcome that is taken as an attachment: the largest roster with the largest commit.
-pub(crate) const MAX_ATTACHED_ROSTER: u64 = 1 << 20;
+pub(crate) const MAX_ATTACHED_ROSTER: u64 = 3 << 19;
 
 /// Parents of one operation: as many heads as one operation can join.
 pub const MAX_PARENTS: usize = 8;

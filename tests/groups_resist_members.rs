@@ -519,7 +519,7 @@ fn named_ciphertexts_are_bounded() {
     let mut crowd = group("m", 18);
     let group = crowd.group();
     let one = crowd.name(1);
-    for (len, good) in [(1_u64 << 20, true), ((1 << 20) + 1, false), (2 << 20, false)] {
+    for (len, good) in [(3_u64 << 19, true), ((3 << 19) + 1, false), (2 << 20, false)] {
         let content = [&[3][..], group.as_bytes(), &[0; 32], &len.to_be_bytes(), &[7; 32]].concat();
         let named = raw(&mut crowd, 1, 0, &content);
         let opened = crowd.parties[0].device.open(&named.bytes, crowd.now).map(drop);

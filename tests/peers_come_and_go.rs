@@ -108,6 +108,11 @@ fn late_farewell_ends_nothing_newer() {
     let later = NOW.plus(60);
     let envelope = done(talk.bob.seal(talk.to_alice, b"anew", later, &mut talk.rng).unwrap()).envelope;
     done(talk.alice.open(&envelope, later).unwrap());
+    // Nothing shows that it is Bob's: Alice answers with one of her own.
+    let mut directory = done(talk.bob.publish_prekeys(1, later, &mut talk.rng).unwrap()).into_entry().unwrap();
+    done(talk.alice.add_peer(&directory.take_bundle(), later).unwrap());
+    let answer = done(talk.alice.seal(talk.to_bob, b"answer", later, &mut talk.rng).unwrap()).envelope;
+    done(talk.bob.open(&answer, later).unwrap());
     let session = talk.alice.peer(talk.to_bob).unwrap().session.unwrap().id;
     let opened = done(talk.alice.open(&farewell.envelope, later).unwrap());
     assert!(!opened.notices.contains(&Notice::Ended(talk.to_bob)));
@@ -361,6 +366,10 @@ fn farewell_behind_an_introduction_loses_nothing() {
             let upload = done(talk.alice.publish_prekeys(9, now, &mut rng).unwrap());
             directory.update(upload).unwrap();
             done(talk.bob.add_peer(&directory.take_bundle(), now).unwrap());
+        }
+        for _ in talk.alice.bundles_wanted(now).collect::<Vec<_>>() {
+            let upload = done(talk.bob.publish_prekeys(9, now, &mut rng).unwrap());
+            done(talk.alice.add_peer(&upload.into_entry().unwrap().take_bundle(), now).unwrap());
         }
         let envelope = done(talk.bob.seal(talk.to_alice, b"daily", now, &mut rng).unwrap()).envelope;
         done(talk.alice.open(&envelope, now).unwrap());

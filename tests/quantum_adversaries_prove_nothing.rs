@@ -17,7 +17,7 @@ use sceau::error::{OpenError, PreKeyError, SealError};
 use sceau::limits::OVERDUE_TURNS;
 use sceau::prekey::{PreKeyLifetimes, PreKeyStore, Rotation, VerifiedPreKeyBundle};
 use sceau::session::{Authentication, Content, Session, SessionStatus};
-use sceau::{Device, Envelope, Event, Fingerprint, IdentityKeyPair, Padding, PreKeyBundle};
+use sceau::{Device, Envelope, Event, Fingerprint, IdentityKeyPair, Padding, PreKeyBundle, UnixTime};
 use sceau_testkit::talk::{NOW, content, done};
 use sceau_testkit::{Rng, Talk};
 use sha2::Digest;
@@ -29,7 +29,11 @@ fn session(device: &Device, peer: Fingerprint) -> SessionStatus {
 }
 
 fn bundle_of(device: &mut Device, rng: &mut Rng) -> PreKeyBundle {
-    done(device.publish_prekeys(1, NOW, rng).unwrap()).into_entry().unwrap().take_bundle()
+    bundle_at(device, NOW, rng)
+}
+
+fn bundle_at(device: &mut Device, now: UnixTime, rng: &mut Rng) -> PreKeyBundle {
+    done(device.publish_prekeys(1, now, rng).unwrap()).into_entry().unwrap().take_bundle()
 }
 
 /// An adversary's session with a victim, under the name of someone else.
@@ -158,32 +162,66 @@ fn changed_kem_key_is_noticed() {
     assert_eq!(VerifiedPreKeyBundle::verify(changed, NOW).err(), Some(PreKeyError::OtherKemKey));
 }
 
-/// Alice and Bob talk; the adversary introduces itself as Bob. Alice tells it nothing more: what she writes next goes with an
-/// introduction of her own, which only Bob can open; and their conversation goes on.
+/// An adversary with the name of one side of a conversation.
+fn impostor_of(device: &Device, rng: &mut Rng) -> Device {
+    let identity = IdentityKeyPair::from_state(device.identity().to_state().expose()).unwrap();
+    Device::with_identity(identity.without_kem_key(rng), rng)
+}
+
+/// It introduces itself to Alice, again if it has before, and Alice opens that.
+fn imposes(impostor: &mut Device, alice: &mut Device, now: UnixTime, rng: &mut Rng) -> Opened {
+    let (name, bundle) = (alice.fingerprint(), bundle_at(alice, now, rng));
+    if impostor.peer(name).is_none() {
+        done(impostor.add_peer(&bundle, now).unwrap());
+    } else {
+        done(impostor.renew(name, &bundle, now, rng).unwrap());
+    }
+    let envelope = done(impostor.seal(name, b"I am Bob", now, rng).unwrap()).envelope;
+    done(alice.open(&envelope, now).unwrap())
+}
+
+/// Alice and Bob talk; the adversary introduces itself as Bob. Alice tells it nothing: what she writes goes on to Bob, and she wants a
+/// bundle, for Bob may have lost his state. What she writes with that goes with an introduction that only Bob opens.
 #[test]
 fn proved_session_is_not_taken_over() {
     let mut talk = Talk::confirmed(6);
     let mut rng = sceau_testkit::rng(7);
     assert_eq!(session(&talk.alice, talk.to_bob).authentication, Authentication::Proved);
-    let identity = IdentityKeyPair::from_state(talk.bob.identity().to_state().expose()).unwrap();
-    let mut mallory = Device::with_identity(identity.without_kem_key(&mut rng), &mut rng);
+    let before = session(&talk.alice, talk.to_bob).id;
+    let mut mallory = impostor_of(&talk.bob, &mut rng);
     // Again and again, later each time, and so that older sessions have to make room.
     for round in 0..20 {
-        let bundle = bundle_of(&mut talk.alice, &mut rng);
         let now = NOW.plus(round * 100);
-        if round == 0 {
-            done(mallory.add_peer(&bundle, now).unwrap());
-        } else {
-            done(mallory.renew(talk.to_alice, &bundle, now, &mut rng).unwrap());
+        if round == 7 {
+            // With the highest rank there is.
+            let bundle = VerifiedPreKeyBundle::verify(bundle_at(&mut talk.alice, now, &mut rng), now).unwrap();
+            let identity = talk.bob.identity().without_kem_key(&mut rng);
+            let mut highest = Session::initiate(&identity, None, &bundle, now.as_secs() + (1 << 32), &mut rng).unwrap();
+            let envelope = highest.seal(b"I am Bob", Padding::default(), &mut rng).unwrap();
+            done(talk.alice.open(&envelope, now).unwrap());
         }
-        let envelope = done(mallory.seal(talk.to_alice, b"I am Bob", now, &mut rng).unwrap()).envelope;
-        let opened = done(talk.alice.open(&envelope, now).unwrap());
+        let opened = imposes(&mut mallory, &mut talk.alice, now, &mut rng);
+        let Event::Message { status, .. } = &opened.event else { panic!("{:?}", opened.event) };
+        assert_eq!(status.session.authentication, Authentication::Suspect);
         assert!(opened.notices.contains(&Notice::RenewalDue(talk.to_bob)), "{round}: {:?}", opened.notices);
+        assert!(!opened.notices.contains(&Notice::Renewed(talk.to_bob)));
         assert_eq!(talk.alice.bundles_wanted(now).collect::<Vec<_>>(), [talk.to_bob]);
-        let refused = talk.alice.seal(talk.to_bob, b"for Bob", now, &mut talk.rng).unwrap_err();
-        assert_eq!(refused, SealError::BundleNeeded);
         assert_eq!(talk.alice.owed(now).count(), 0);
+        assert_eq!(session(&talk.alice, talk.to_bob).id, before, "it is sent on as before");
+        let envelope = done(talk.alice.seal(talk.to_bob, b"for Bob", now, &mut talk.rng).unwrap()).envelope;
+        assert!(mallory.open(&envelope, now).is_err());
+        assert_eq!(talk.bob_reads(&envelope).unwrap(), b"for Bob");
+        let suspect = mallory.peer(talk.to_alice).unwrap().session.unwrap().id;
+        assert!(talk.alice.export(suspect, b"call").is_err() && mallory.export(suspect, b"call").is_ok());
     }
+    // Receipts and farewells of it are not believed.
+    let envelope = done(talk.alice.seal(talk.to_bob, b"unread", NOW, &mut talk.rng).unwrap());
+    let receipt = done(mallory.seal_receipt(talk.to_alice, &[envelope.tag], NOW, &mut rng).unwrap()).envelope;
+    let to_alice = talk.to_bob;
+    assert_eq!(done(talk.alice.open(&receipt, NOW).unwrap()).event, Event::Control { from: to_alice });
+    let ended = done(mallory.seal_raw(talk.to_alice, 5, &[7], NOW, &mut rng).unwrap()).envelope;
+    assert_eq!(done(talk.alice.open(&ended, NOW).unwrap()).notices, []);
+    assert_eq!(session(&talk.alice, talk.to_bob).id, before);
     // The adversary is in the directory too: it has forged the prekeys.
     let now = NOW.plus(3_000);
     let forged = bundle_of(&mut mallory, &mut rng);
@@ -194,22 +232,126 @@ fn proved_session_is_not_taken_over() {
     assert_eq!(
         talk.bob.open(&envelope.envelope, now).err(),
         Some(OpenError::PreKeyGone),
-        "only Bob's own prekeys serve him"
+        "only his own prekeys serve Bob"
     );
     let own = bundle_of(&mut talk.bob, &mut rng);
     done(talk.alice.renew(talk.to_bob, &own, now, &mut talk.rng).unwrap());
     let envelope = done(talk.alice.seal(talk.to_bob, b"for Bob", now, &mut talk.rng).unwrap()).envelope;
-    assert_eq!(talk.bob_reads(&envelope).unwrap(), b"for Bob");
-    // Bob can't know their sessions that the adversary made, so he answers with an introduction too: it shows hers.
-    let bundle = bundle_of(&mut talk.alice, &mut rng);
-    if talk.bob.bundles_wanted(now).next().is_some() {
-        done(talk.bob.add_peer(&bundle, now).unwrap());
-    }
-    let reply = done(talk.bob.seal(talk.to_alice, b"reply", now, &mut talk.rng).unwrap()).envelope;
+    // It shows the session that both have, not the adversary's.
+    let opened = done(talk.bob.open(&envelope, now).unwrap());
+    assert!(opened.notices.contains(&Notice::Renewed(talk.to_alice)), "{:?}", opened.notices);
+    assert_eq!(content(opened), b"for Bob");
+    let reply = talk.from_bob(b"reply");
     assert_eq!(content(done(talk.alice.open(&reply, now).unwrap())), b"reply");
     assert!(!talk.alice.peer(talk.to_bob).unwrap().renewal_due);
-    let next = done(talk.alice.seal(talk.to_bob, b"next", now, &mut talk.rng).unwrap()).envelope;
-    assert_eq!(talk.bob_reads(&next).unwrap(), b"next");
+}
+
+/// That a peer has proved itself outlives the session in which it did.
+#[test]
+fn proof_is_not_forgotten_with_its_session() {
+    for drops in [false, true] {
+        let mut talk = Talk::confirmed(10);
+        let mut rng = sceau_testkit::rng(11);
+        let mut mallory = impostor_of(&talk.bob, &mut rng);
+        imposes(&mut mallory, &mut talk.alice, NOW, &mut rng);
+        if drops {
+            done(talk.alice.drop_sessions(talk.to_bob, &mut rng).unwrap());
+        }
+        for days in [15, 31, 90] {
+            let now = NOW.plus(days * 86_400);
+            done(talk.alice.maintain(now));
+            imposes(&mut mallory, &mut talk.alice, now, &mut rng);
+            match talk.alice.seal(talk.to_bob, b"for Bob only", now, &mut talk.rng).map(done) {
+                Ok(sealed) => assert!(!drops && mallory.open(&sealed.envelope, now).is_err()),
+                Err(error) => assert!(drops && error == SealError::BundleNeeded),
+            }
+        }
+        let restored = sceau_testkit::Disk::of(&talk.alice).restore();
+        assert_eq!(restored.bundles_wanted(NOW.plus(90 * 86_400)).collect::<Vec<_>>(), [talk.to_bob]);
+    }
+}
+
+/// The adversary was first, or comes while Alice's own introduction is unanswered: once Bob has answered that, nothing goes to it.
+#[test]
+fn impostor_that_came_first_is_found_out() {
+    let mut talk = Talk::new(12);
+    let mut rng = sceau_testkit::rng(13);
+    let mut mallory = impostor_of(&talk.bob, &mut rng);
+    let first = talk.from_alice(b"first");
+    imposes(&mut mallory, &mut talk.alice, NOW.plus(50), &mut rng);
+    let now = NOW.plus(60);
+    // Nobody can know better yet.
+    let to_whom = done(talk.alice.seal(talk.to_bob, b"to whom?", now, &mut talk.rng).unwrap()).envelope;
+    assert!(mallory.open(&to_whom, now).is_ok());
+    talk.bob_reads(&first).unwrap();
+    let reply = talk.from_bob(b"reply");
+    talk.alice_reads(&reply).unwrap();
+    assert_eq!(session(&talk.alice, talk.to_bob).authentication, Authentication::Proved);
+    let envelope = talk.from_alice(b"for Bob");
+    assert!(mallory.open(&envelope, now).is_err());
+    assert_eq!(talk.bob_reads(&envelope).unwrap(), b"for Bob");
+}
+
+/// Two honest sides introduce themselves at the same time: the later session is the better one, and a word on the other
+/// says that it is the same peer's. No bundle is needed.
+#[test]
+fn crossing_introductions_are_not_suspect_for_long() {
+    let mut talk = Talk::new(14);
+    let bundle = bundle_of(&mut talk.alice, &mut talk.rng);
+    done(talk.bob.add_peer(&bundle, NOW).unwrap());
+    let hers = talk.from_alice(b"hers");
+    let his = done(talk.bob.seal(talk.to_alice, b"his", NOW.plus(9), &mut talk.rng).unwrap()).envelope;
+    // Bob reads hers, and Alice reads his later; she has written once more on her own.
+    talk.bob_reads(&hers).unwrap();
+    let again = talk.from_alice(b"again");
+    talk.alice_reads(&his).unwrap();
+    let reply = talk.from_alice(b"on his");
+    talk.bob_reads(&reply).unwrap();
+    talk.bob_reads(&again).unwrap();
+    // The rank that Alice's older session has to exceed comes on that one.
+    for (id, _) in talk.bob.owed(NOW).collect::<Vec<_>>() {
+        let envelope = done(talk.bob.seal_owed(id, NOW, &mut talk.rng).unwrap()).envelope;
+        done(talk.alice.open(&envelope, NOW).unwrap());
+    }
+    assert_eq!(session(&talk.alice, talk.to_bob).id, session(&talk.bob, talk.to_alice).id);
+    assert!(!session(&talk.alice, talk.to_bob).initiator);
+    assert!(!talk.alice.peer(talk.to_bob).unwrap().renewal_due && talk.alice.bundles_wanted(NOW).next().is_none());
+    for _ in 0..3 {
+        let envelope = talk.from_alice(b"on");
+        assert_eq!(talk.bob_reads(&envelope).unwrap(), b"on");
+        let envelope = talk.from_bob(b"and on");
+        assert_eq!(talk.alice_reads(&envelope).unwrap(), b"and on");
+    }
+}
+
+/// Bob has lost his state, and introduces himself anew. Alice has a bundle of his from before: it is not used, for its prekeys are
+/// gone.
+#[test]
+fn lost_state_is_told_from_an_impostor_by_a_bundle() {
+    let mut talk = Talk::confirmed(15);
+    let mut rng = sceau_testkit::rng(16);
+    let old = bundle_of(&mut talk.bob, &mut rng);
+    done(talk.alice.add_peer(&old, NOW).unwrap());
+    let identity = IdentityKeyPair::from_state(talk.bob.identity().to_state().expose()).unwrap();
+    talk.bob = Device::with_identity(identity, &mut rng);
+    let bundle = bundle_of(&mut talk.alice, &mut rng);
+    let now = NOW.plus(100);
+    done(talk.bob.add_peer(&bundle, now).unwrap());
+    let anew = done(talk.bob.seal(talk.to_alice, b"anew", now, &mut rng).unwrap()).envelope;
+    let opened = done(talk.alice.open(&anew, now).unwrap());
+    assert!(opened.notices.iter().any(|notice| matches!(notice, Notice::Displaced { .. })));
+    assert_eq!(talk.alice.bundles_wanted(now).collect::<Vec<_>>(), [talk.to_bob]);
+    let fresh = bundle_of(&mut talk.bob, &mut rng);
+    done(talk.alice.add_peer(&fresh, now).unwrap());
+    let (id, _) = talk.alice.owed(now).next().expect("by itself");
+    let renewal = done(talk.alice.seal_owed(id, now, &mut rng).unwrap()).envelope;
+    done(talk.bob.open(&renewal, now).unwrap());
+    for text in [&b"one"[..], b"two"] {
+        let envelope = done(talk.bob.seal(talk.to_alice, text, now, &mut rng).unwrap()).envelope;
+        assert_eq!(content(done(talk.alice.open(&envelope, now).unwrap())), text);
+        let envelope = done(talk.alice.seal(talk.to_bob, text, now, &mut rng).unwrap()).envelope;
+        assert_eq!(content(done(talk.bob.open(&envelope, now).unwrap())), text);
+    }
 }
 
 /// With ML-KEM broken and X25519 sound, nobody is anybody else either.

@@ -1,19 +1,19 @@
 //! Accepting an introduction: who it is, what the new session changes, and what people should know of it.
 
+use crate::device::Device;
 use crate::device::event::Opened;
 use crate::device::notice::{Notice, Owed, OwedId};
 use crate::device::open::{About, Planned};
 use crate::device::peer::Peer;
 use crate::device::plan::Change;
 use crate::device::seal::Beside;
-use crate::device::{Device, Trust};
 use crate::error::OpenError;
-use crate::handshake::{Responded, Shown};
-use crate::keys::{Fingerprint, UnixTime};
+use crate::handshake::Responded;
+use crate::keys::UnixTime;
 use crate::limits::MAX_INTRODUCTIONS;
 use crate::message::Opening;
 use crate::prekey::PreKeyChange;
-use crate::session::{Accepted, Authentication, Session};
+use crate::session::{Accepted, Session};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -40,24 +40,32 @@ impl Device {
             author.stranger = Some(now);
         }
         let learnt = self.learn(&mut author, checked, now, &mut notices);
-        let trust = self.trust(peer, &shown);
-        let joining = self.plan_join(session, trust, now);
+        let continues = |sure: bool| {
+            self.sessions_with(peer).any(|(_, held)| {
+                held.session.is_continued_by(&shown) && if sure { held.is_sure() } else { !self.is_suspect(held) }
+            })
+        };
+        let vouched = continues(true);
+        // Its author may be anyone who can break the curves.
+        let suspect = author.proved && !vouched;
+        let joining = self.plan_join(session, vouched, suspect, now);
         // What is sent goes on this session from now on.
-        let renewed = author.renew && !matches!(joining.beside, Some(Beside::Outranked { .. }));
+        let renewed = author.renew && joining.is_best;
         author.renew &= !renewed;
-        let changed = learnt || renewed || author.stranger.is_some();
+        if suspect {
+            // Or the peer itself, whose state is lost, and with it the prekeys of a bundle from before.
+            author.want_renewal();
+            notices.push(Notice::RenewalDue(peer));
+        }
+        let changed = learnt || renewed || suspect || author.stranger.is_some();
         let mut changes = joining.changes;
-        let continues = || self.sessions_with(peer).any(|(_, held)| held.session.is_continued_by(&shown));
         match (known, joining.beside) {
             (None, _) => notices.push(Notice::NewPeer(peer)),
-            (_, Some(_)) if continues() => notices.push(Notice::Renewed(peer)),
+            (_, Some(_)) if continues(false) => notices.push(Notice::Renewed(peer)),
             (_, Some(Beside::Displaced { confirmed })) => notices.push(Notice::Displaced { peer, confirmed }),
             (_, Some(Beside::Outranked { confirmed })) => notices.push(Notice::IntroducedBeside { peer, confirmed }),
             (Some(known), None) if known.verified => notices.push(Notice::IntroducedAgain(peer)),
             (Some(_), None) => {}
-        }
-        if trust == Trust::Suspect && matches!(joining.beside, Some(Beside::Displaced { .. })) {
-            notices.push(Notice::RenewalDue(peer));
         }
         if joining.owes_rank && !self.is_stranger(peer, &author) {
             notices.push(Notice::Owed(OwedId(Owed::Rank(id))));
@@ -67,7 +75,7 @@ impl Device {
         if changed {
             changes.push(Change::Peer(peer, Some(Box::new(author.clone()))));
         }
-        let about = About { introduction: true, session: status, now };
+        let about = About { introduction: true, suspect, session: status, now };
         let event = self.tell(&author, opened.take(), about, &mut changes, &mut notices)?;
         // What it was sent before, it may have lost.
         if known.is_some() {
@@ -77,22 +85,6 @@ impl Device {
             );
         }
         Ok((changes, Opened { event, notices }))
-    }
-
-    /// What speaks for an introduction, before its author has proved its identity: that it shows a session that nobody else can
-    /// have. Where there is one and it is not shown, its author may be anyone who can break the curves.
-    fn trust(&self, peer: Fingerprint, shown: &Shown) -> Trust {
-        let mut sessions = self.sessions_with(peer).map(|(_, held)| held);
-        let mut known = self.sessions_with(peer).map(|(_, held)| held);
-        if sessions.any(|held| held.is_sure() && held.session.is_continued_by(shown)) {
-            Trust::Vouched
-        } else if known.any(|held| {
-            held.standing.trust != Trust::Plain || held.session.status().authentication == Authentication::Proved
-        }) {
-            Trust::Suspect
-        } else {
-            Trust::Plain
-        }
     }
 
     pub(super) fn warn_of_prekeys(&self, changes: &[PreKeyChange], notices: &mut Vec<Notice>) {

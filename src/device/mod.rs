@@ -34,6 +34,7 @@ mod records;
 mod seal;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 pub use changes::{Changes, MailboxChanges, Record, RecordKey};
 pub use event::{Event, GroupEvent, MemberStatus, MessageStatus, Opened, PeerStatus, PreKeyStatus, Search, Unreadable};
@@ -53,7 +54,7 @@ use crate::identity::IdentityKeyPair;
 use crate::keys::{Fingerprint, IdentityKey, SessionId, UnixTime};
 use crate::prekey::PreKeyStore;
 use crate::secret::Secret;
-use crate::session::{Authentication, ExportedKey, Rank, Session};
+use crate::session::{ExportedKey, Rank, Session};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use changes::Head;
@@ -109,32 +110,9 @@ struct Standing {
     fading_since: Option<UnixTime>,
     /// Whether its initiator is to be told the rank it has to exceed.
     owes_rank: bool,
-    trust: Trust,
-}
-
-/// Why a session that the peer has introduced itself with may be sent on, before the peer has proved its identity there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Trust {
-    /// Nothing was known better.
-    #[default]
-    Plain,
-    /// Its author has shown that it holds a session that only the holder of the identity's KEM key can have.
-    Vouched,
-    /// It has not, though there is such a session: nothing is sealed on this one but the rank that its author may have lost. A
-    /// session of this device's own introduction takes its place.
-    Suspect,
-}
-
-impl Held {
-    /// Whether nobody but the holder of the peer's KEM key can hold the session, as far as no state was stolen.
-    fn is_sure(&self) -> bool {
-        let status = self.session.status();
-        status.initiator || status.authentication == Authentication::Proved || self.standing.trust == Trust::Vouched
-    }
-
-    fn is_suspect(&self) -> bool {
-        self.standing.trust == Trust::Suspect
-    }
+    /// Whether its author has shown, with it or since, that it holds a session that only the holder of the peer's KEM key can
+    /// have.
+    vouched: bool,
 }
 
 impl Device {
@@ -213,9 +191,10 @@ impl Device {
     /// that announces the call, and whoever is called the one that is named there.
     ///
     /// # Errors
-    /// [`UnknownSession`]: it is not of this device, or is gone.
+    /// [`UnknownSession`]: it is not of this device, is gone, or is suspect ([`crate::session::Authentication::Suspect`]).
     pub fn export(&self, session: SessionId, context: &[u8]) -> Result<ExportedKey, UnknownSession> {
-        self.sessions.get(&session).map(|held| held.session.export(context)).ok_or(UnknownSession)
+        let held = self.sessions.get(&session).filter(|held| !self.is_suspect(held));
+        held.map(|held| held.session.export(context)).ok_or(UnknownSession)
     }
 
     /// The sessions with a peer.
@@ -224,7 +203,8 @@ impl Device {
         self.by_peer.range(range).filter_map(|(_, id)| self.sessions.get_key_value(id)).map(|(id, held)| (id, &**held))
     }
 
-    /// The session on which to send to a peer: the one with the greatest rank, unless the peer has dropped it.
+    /// The session on which to send to a peer: the one with the greatest rank, unless the peer has dropped it. Never a suspect
+    /// one.
     fn best_session(&self, peer: Fingerprint) -> Option<(&SessionId, &Held)> {
         self.sessions_with(peer).find(|(_, held)| held.standing.fading_since.is_none())
     }
@@ -233,16 +213,16 @@ impl Device {
     /// introduction is unanswered.
     fn best_answered(&self, peer: Fingerprint) -> Option<SessionId> {
         self.sessions_with(peer)
-            .filter(|(_, held)| held.session.is_answered() && !held.is_suspect())
+            .filter(|(_, held)| held.session.is_answered() && !self.is_suspect(held))
             .max_by_key(|(_, held)| held.session.rank())
             .map(|(id, _)| *id)
     }
 
     fn best_rank(&self, peer: Fingerprint) -> Option<Rank> {
-        self.sessions_with(peer).map(|(_, held)| held.session.rank()).max()
+        self.sessions_with(peer).filter(|(_, held)| !self.is_suspect(held)).map(|(_, held)| held.session.rank()).max()
     }
 
-    /// Whether a rank that a peer names is above every session that this device has with it.
+    /// Whether a rank that a peer names is above every session that this device has with it, suspect ones apart.
     fn lacks_rank(&self, peer: Fingerprint, rank: Rank) -> bool {
         self.best_rank(peer).is_none_or(|best| best < rank)
     }
@@ -251,9 +231,7 @@ impl Device {
     fn renewal_due(&self, name: Fingerprint, peer: &Peer) -> bool {
         peer.renew
             || peer.floor.is_some_and(|floor| self.lacks_rank(name, floor))
-            || self
-                .best_session(name)
-                .is_some_and(|(_, held)| held.is_suspect() || held.session.unanswered() >= self.policy.unanswered)
+            || self.best_session(name).is_some_and(|(_, held)| held.session.unanswered() >= self.policy.unanswered)
     }
 
     /// The same, also where this device's introduction has gone unanswered for so long that the prekeys it used may be gone.

@@ -14,8 +14,9 @@ use crate::keys::{Fingerprint, SessionId, UnixTime};
 use crate::limits::MAX_CREATED_AHEAD;
 use crate::message::Opening;
 use crate::ratchet::Place;
-use crate::session::{self, Content, Control, SessionStatus};
+use crate::session::{self, Authentication, Content, Control, SessionStatus};
 use crate::wire::envelope::Envelope;
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -23,6 +24,8 @@ use alloc::vec::Vec;
 #[derive(Clone, Copy)]
 pub(super) struct About {
     pub(super) introduction: bool,
+    /// Whether it is of a session that may be someone else's.
+    pub(super) suspect: bool,
     pub(super) session: SessionStatus,
     pub(super) now: UnixTime,
 }
@@ -264,7 +267,27 @@ impl Device {
         if planned.begins_chain {
             notices.push(Notice::NewChain(peer));
         }
-        let is_best = self.best_session(peer).is_some_and(|(best, _)| *best == id);
+        let suspect = self.is_suspect(held) && planned.status.authentication != Authentication::Proved;
+        let mut author = Cow::Borrowed(&**known);
+        let proves = planned.status.authentication == Authentication::Proved && !known.proved;
+        if proves {
+            // From now on nothing goes to whom this may not be.
+            author.to_mut().proved = true;
+        }
+        let named = match &planned.opened.content {
+            Content::Control(Control::Outranked(rank)) if !suspect => Some(*rank),
+            _ => None,
+        };
+        let best = self.plan_best(&author, (id, held), named, now, &mut changes);
+        let is_best = best == Some(id);
+        if is_best && self.best_session(peer).is_none_or(|(before, _)| *before != id) {
+            // It takes the place of one that is perhaps the peer's own, who has perhaps lost this one.
+            author.to_mut().want_renewal();
+            notices.push(Notice::RenewalDue(peer));
+        }
+        if let Cow::Owned(author) = &author {
+            changes.push(Change::Peer(peer, Some(Box::new(author.clone()))));
+        }
         // Whoever still sends on an outranked session may have lost the one that outranks it. Controls are not answered:
         // two devices that both know better would never stop.
         let outranked = !is_best && self.rank_to_tell(peer).is_some_and(|rank| rank > held.session.rank());
@@ -275,8 +298,8 @@ impl Device {
         if is_best && planned.owes_answer && !self.is_stranger(peer, known) {
             notices.push(Notice::Owed(OwedId(Owed::Answer(id))));
         }
-        let about = About { introduction, session: planned.status, now };
-        let event = self.tell(known, planned.opened, about, &mut changes, &mut notices)?;
+        let about = About { introduction, suspect, session: planned.status, now };
+        let event = self.tell(&author, planned.opened, about, &mut changes, &mut notices)?;
         Ok((changes, Opened { event, notices }))
     }
 
@@ -289,7 +312,10 @@ impl Device {
         changes: &mut Vec<Change>,
         notices: &mut Vec<Notice>,
     ) -> Result<Event, OpenError> {
-        let About { introduction, session, now } = about;
+        let About { introduction, suspect, mut session, now } = about;
+        if suspect {
+            session.authentication = Authentication::Suspect;
+        }
         let from = peer.fingerprint();
         let certificate = self.certificate_state(peer, now);
         if opened.lost > 0 {
@@ -310,6 +336,10 @@ impl Device {
             Content::LongMessage(attachment) => {
                 let status = MessageStatus { verified: peer.verified, introduction, certificate, session };
                 Event::LongMessage { from, tag: opened.tag, attachment, status }
+            }
+            // Tags are no secret; and it is not known whose word this is.
+            Content::Receipt(_) | Content::Control(Control::Outranked(_) | Control::Ended) if suspect => {
+                Event::Control { from }
             }
             Content::Receipt(tags) => Event::Receipt { from, tags },
             Content::Control(Control::Outranked(rank)) => {

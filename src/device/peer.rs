@@ -16,6 +16,8 @@ use alloc::vec::Vec;
 pub(super) struct Peer {
     pub(super) identity: IdentityKey,
     pub(super) verified: bool,
+    /// Whether it has proved its identity in a session with this device, also one that is gone.
+    pub(super) proved: bool,
     pub(super) blocked: bool,
     /// The rank of a session that the peer has and this device may have lost.
     pub(super) floor: Option<Rank>,
@@ -43,6 +45,7 @@ impl Peer {
         Self {
             identity,
             verified: false,
+            proved: false,
             blocked: false,
             floor: None,
             certified: None,
@@ -74,6 +77,13 @@ impl Peer {
     /// The next introduction may be made with the bundle of the last one, without its one-time prekey.
     pub(super) fn reuse_bundle(&mut self) {
         self.spent = false;
+    }
+
+    /// The next message introduces this device anew, with a bundle that is yet to come: the peer has perhaps lost its state,
+    /// and with it the prekeys of a bundle from before.
+    pub(super) fn want_renewal(&mut self) {
+        self.renew = true;
+        self.forget_bundle();
     }
 
     /// What prekeys it has may have been used since this state was stored.
@@ -115,7 +125,7 @@ impl Peer {
     /// Writes:
     ///
     /// ```text
-    /// identity(64) || verified(1) || blocked(1) || floor flag(1) || (created_at(8) || th2(32)) if the flag is 1
+    /// identity(96) || verified(1) || proved(1) || blocked(1) || floor flag(1) || (created_at(8) || th2(32)) if the flag is 1
     ///   || certified flag(1) || (address length(1) || address(64) || not_after(8) || issuer key id(8) || root(32)) if the flag is 1
     ///   || added(1) || stranger flag(1) || since(8, 0 without) || renew(1) || shown(1) || told flag(1) || told certificate's name(16) if the flag is 1
     ///   || count(1, at most 16) || used one-time prekey ids(4 each) || bundle flag(1) || (spent(1) || bundle) if the flag is 1
@@ -123,6 +133,7 @@ impl Peer {
     pub(super) fn write(&self, out: &mut impl Write) {
         self.identity.write(out);
         out.flag(self.verified);
+        out.flag(self.proved);
         out.flag(self.blocked);
         out.flag(self.floor.is_some());
         if let Some(floor) = &self.floor {
@@ -154,7 +165,7 @@ impl Peer {
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let identity = IdentityKey::read(reader)?;
-        let (verified, blocked) = (reader.flag()?, reader.flag()?);
+        let (verified, proved, blocked) = (reader.flag()?, reader.flag()?, reader.flag()?);
         let floor = if reader.flag()? { Some(Rank::read(reader)?) } else { None };
         let certified = if reader.flag()? { Some(Certified::read(reader)?) } else { None };
         let added = reader.flag()?;
@@ -172,13 +183,15 @@ impl Peer {
         let used = (0..count).map(|_| reader.u32()).collect::<Result<Vec<_>, _>>()?;
         let (spent, bundle) =
             if reader.flag()? { (reader.flag()?, Some(PreKeyBundle::read(reader)?)) } else { (false, None) };
-        if bundle.as_ref().is_some_and(|bundle| *bundle.identity() != identity) {
+        if bundle.as_ref().is_some_and(|bundle| *bundle.identity() != identity || !identity.names_kem_key(&bundle.kem))
+        {
             return Err(DecodeError::Invalid);
         }
         let bundle = bundle.map(VerifiedPreKeyBundle::trusted);
         Ok(Self {
             identity,
             verified,
+            proved,
             blocked,
             floor,
             certified,

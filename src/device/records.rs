@@ -8,7 +8,7 @@ use crate::crypto::kdf::MacKey;
 use crate::device::Policy;
 use crate::device::changes::{Changes, HEAD_KIND, Head, MailboxChanges, RecordKey};
 use crate::device::peer::Peer;
-use crate::device::{Device, Held, Standing, Trust};
+use crate::device::{Device, Held, Standing};
 use crate::error::{DecodeError, StateError};
 use crate::group::{ChainId, GroupId};
 use crate::identity::IdentityKeyPair;
@@ -325,13 +325,15 @@ impl Device {
             return Err(StateError::Inconsistent);
         }
         for peer in self.peers.keys() {
-            // One at most is sent on; the others only receive, and only they can owe a rank. Own introductions are not judged.
+            // One at most is sent on; the others only receive, and only they can owe a rank. None that is suspect
+            // is sent on; own introductions are not judged.
             let best = self.best_session(*peer).map(|(id, _)| id);
             let standings = self.sessions_with(*peer).all(|(id, held)| {
                 let is_best = best == Some(id);
                 held.standing.fading_since.is_none() == is_best
                     && !(is_best && held.standing.owes_rank)
-                    && (held.standing.trust == Trust::Plain || !held.session.status().initiator)
+                    && !(is_best && self.is_suspect(held))
+                    && !(held.standing.vouched && held.session.status().initiator)
             });
             if !standings || self.sessions_with(*peer).count() > MAX_FADING.saturating_add(1) {
                 return Err(StateError::Invariant);
@@ -369,16 +371,12 @@ pub(super) fn check_key(key: RecordKey, row: Row, record_key: &MacKey) -> Result
 }
 
 impl Standing {
-    /// Writes `fading flag(1) || fading since(8, 0 when the flag is 0) || owes rank(1) || trust(1: plain 0, vouched 1, suspect 2)`.
+    /// Writes `fading flag(1) || fading since(8, 0 when the flag is 0) || owes rank(1) || vouched(1)`.
     fn write(self, out: &mut impl Write) {
         out.flag(self.fading_since.is_some());
         out.u64(self.fading_since.unwrap_or_default().0);
         out.flag(self.owes_rank);
-        out.u8(match self.trust {
-            Trust::Plain => 0,
-            Trust::Vouched => 1,
-            Trust::Suspect => 2,
-        });
+        out.flag(self.vouched);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -387,13 +385,7 @@ impl Standing {
         if !fading && since != 0 {
             return Err(DecodeError::Invalid);
         }
-        let owes_rank = reader.flag()?;
-        let trust = match reader.u8()? {
-            0 => Trust::Plain,
-            1 => Trust::Vouched,
-            2 => Trust::Suspect,
-            _ => return Err(DecodeError::Invalid),
-        };
-        Ok(Self { fading_since: fading.then_some(UnixTime(since)), owes_rank, trust })
+        let (owes_rank, vouched) = (reader.flag()?, reader.flag()?);
+        Ok(Self { fading_since: fading.then_some(UnixTime(since)), owes_rank, vouched })
     }
 }

@@ -10,6 +10,7 @@ use crate::device::{Device, Policy};
 use crate::error::{PreKeyError, StateError};
 use crate::keys::{Fingerprint, SessionId, UnixTime};
 use crate::prekey::Rotation;
+use crate::session::Authentication;
 use crate::wire::bundle::PreKeyUpload;
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -148,7 +149,9 @@ impl Device {
                 self.sessions.remove(&id);
             } else {
                 // What was known of it is gone; who it is, the session says.
-                self.peers.entry(peer).or_insert_with(|| Box::new(Peer::new(identity)));
+                let proved = held.session.status().authentication == Authentication::Proved;
+                let known = self.peers.entry(peer).or_insert_with(|| Box::new(Peer::new(identity)));
+                known.proved |= proved;
             }
         }
     }

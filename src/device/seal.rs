@@ -4,10 +4,10 @@ use crate::device::notice::{Owed, OwedId};
 use crate::device::peer::Peer;
 use crate::device::pending::Pending;
 use crate::device::plan::Change;
-use crate::device::{Device, Held, Standing, Trust};
+use crate::device::{Device, Held, Standing};
 use crate::error::{PreKeyError, SealError};
 use crate::keys::{Fingerprint, MailboxAddress, SessionId, UnixTime};
-use crate::limits::MAX_FADING;
+use crate::limits::{MAX_CREATED_AHEAD, MAX_FADING};
 use crate::message::Outbound;
 use crate::prekey::VerifiedPreKeyBundle;
 use crate::session::{Control, Rank, Session};
@@ -81,7 +81,7 @@ impl Device {
         }
         known.keep_bundle(bundle);
         let (session, peer_change) = self.introduce(known, false, now, rng)?;
-        let mut plan = self.plan_join(session, Trust::Plain, now).changes;
+        let mut plan = self.plan_join(session, false, false, now).changes;
         plan.push(peer_change);
         self.owe_chains(peer, &mut plan);
         Ok(Pending::new(self, plan, ()))
@@ -119,7 +119,7 @@ impl Device {
         });
         let certificates = self.peers.iter().filter(move |(name, peer)| {
             self.owes_certificate(peer, now)
-                && self.best_session(**name).is_some_and(|(_, held)| held.session.is_answered() && !held.is_suspect())
+                && self.best_session(**name).is_some_and(|(_, held)| held.session.is_answered())
         });
         let certificates = certificates.map(|(name, _)| (OwedId(Owed::Certificate(*name)), *name));
         let renewals = self.peers.iter().filter(move |(name, peer)| self.owes_renewal(**name, peer, now));
@@ -168,7 +168,7 @@ impl Device {
             Owed::Certificate(name) => {
                 let mut peer =
                     self.peers.get(&name).filter(|peer| self.owes_certificate(peer, now)).ok_or(nothing)?.clone();
-                let (id, held) = self.best_session(name).filter(|(_, held)| !held.is_suspect()).ok_or(nothing)?;
+                let (id, held) = self.best_session(name).ok_or(nothing)?;
                 let certificate = self.good_certificate(now).filter(|_| held.session.is_answered()).ok_or(nothing)?;
                 peer.told = Some(certificate.id());
                 let control = Control::Certificate(Box::new(certificate.encode_in_place()));
@@ -188,7 +188,7 @@ impl Device {
     /// Whether an answer is owed on a session.
     fn owes_answer(&self, id: SessionId, held: &Held) -> bool {
         let best = self.best_session(held.session.peer_fingerprint());
-        held.session.owes_answer() && !held.is_suspect() && best.is_some_and(|(best, _)| *best == id)
+        held.session.owes_answer() && best.is_some_and(|(best, _)| *best == id)
     }
 
     /// What tells a peer that its sessions with this device are dropped, sealed on the best one that it holds.
@@ -245,7 +245,7 @@ impl Device {
     /// Whether anything can be sealed for a peer.
     pub(super) fn can_seal(&self, peer: Fingerprint, now: UnixTime) -> Result<(), SealError> {
         let known = self.peer_to_seal(peer)?;
-        if self.best_session(peer).is_none_or(|(_, held)| held.is_suspect()) {
+        if self.best_session(peer).is_none() {
             known.bundle().ok_or(SealError::BundleNeeded)?.at(now).ok_or(SealError::BundleExpired)?;
         }
         Ok(())
@@ -282,7 +282,7 @@ impl Device {
                 && !held.session.is_answered();
             let renews = self.renewal_due_at(peer, known, now) && known.can_be_introduced_to(now);
             again = shows_anew && known.can_be_introduced_again(now);
-            if !renews && !again && !held.is_suspect() {
+            if !renews && !again {
                 let sealed = held.session.plan_seal(message, padding, rng)?;
                 let mut plan = Vec::from([Change::Seal(*id, sealed.step)]);
                 if shows_now || accepts {
@@ -302,7 +302,7 @@ impl Device {
         let (mut session, peer_change) = self.introduce(known, by_people, now, rng)?;
         let mut sealed = session.plan_seal(message, padding, rng)?;
         session.swap_seal(&mut sealed.step);
-        let mut plan = self.plan_join(session, Trust::Plain, now).changes;
+        let mut plan = self.plan_join(session, false, false, now).changes;
         plan.push(peer_change);
         // What went with an introduction that may have been refused.
         if self.best_session(peer).is_some() {
@@ -323,15 +323,24 @@ impl Device {
         let bundle = peer.bundle().ok_or(SealError::BundleNeeded)?.at(now).ok_or(SealError::BundleExpired)?;
         let known = self.best_rank(fingerprint).max(peer.floor);
         let above = known.map_or(0, |rank| rank.created_at.saturating_add(1));
+        // A suspect rank is exceeded as far as the peer takes it, for perhaps it is the peer's own.
+        let all = self.sessions_with(fingerprint).map(|(_, held)| held.session.rank().created_at).max();
+        let all = all.map_or(0, |created_at| created_at.saturating_add(1));
+        let above = above.max(all.min(now.plus(MAX_CREATED_AHEAD / 2).0));
         let show = peer.shown || (peer.added && by_people);
         let certificate = self.good_certificate(now).filter(|_| show);
-        // Rather one that the peer is known to hold, and of these the one that is sent on.
-        let before = self.sessions_with(fingerprint).map(|(_, held)| held).max_by_key(|held| {
-            let answered = held.session.is_answered();
-            (answered, answered && held.standing.fading_since.is_none(), held.session.rank())
-        });
-        let before = before.map(|held| &held.session);
-        let session = Session::initiate_after(before, &self.identity, certificate, &bundle, now.0.max(above), rng)?;
+        // Rather one that the peer is known to hold, and of these the one that is sent on. Beside it the best suspect one: if the
+        // peer has lost its state, that is its own.
+        let best = |suspect: bool| {
+            let sessions = self.sessions_with(fingerprint).map(|(_, held)| held);
+            let best = sessions.filter(|held| self.is_suspect(held) == suspect).max_by_key(|held| {
+                let answered = held.session.is_answered();
+                (answered, answered && held.standing.fading_since.is_none(), held.session.rank())
+            });
+            best.map(|held| &held.session)
+        };
+        let before = [best(false), best(true)];
+        let session = Session::initiate_showing(before, &self.identity, certificate, &bundle, now.0.max(above), rng)?;
         peer.use_bundle();
         peer.renew = false;
         // Without one, it is owed as soon as there is one.
@@ -345,20 +354,21 @@ impl Device {
     /// Plans to let a session join those with its peer: the best one is sent on, the others fade, and the one that has
     /// faded longest goes when there are too many. Never the best one that the peer is known to hold: the new one may
     /// stay unanswered.
-    pub(super) fn plan_join(&self, session: Session, trust: Trust, now: UnixTime) -> Joining {
+    pub(super) fn plan_join(&self, session: Session, vouched: bool, suspect: bool, now: UnixTime) -> Joining {
         let peer = session.peer_fingerprint();
         let best = self.best_session(peer);
-        let is_best = best.is_none_or(|(_, held)| held.session.rank() < session.rank());
+        let is_above = best.is_none_or(|(_, held)| held.session.rank() < session.rank());
+        let is_best = is_above && !suspect;
         let beside = best.map(|(_, held)| {
             let confirmed = held.session.status().confirmed;
-            if is_best { Beside::Displaced { confirmed } } else { Beside::Outranked { confirmed } }
+            if is_above { Beside::Displaced { confirmed } } else { Beside::Outranked { confirmed } }
         });
         let mut changes = Vec::new();
         if is_best && let Some((id, held)) = best {
             let standing = Standing { fading_since: Some(now), ..held.standing };
             changes.push(Change::Standing(*id, standing));
         }
-        let owes_rank = !is_best && self.rank_to_tell(peer).is_some();
+        let owes_rank = !is_above && self.rank_to_tell(peer).is_some();
         let surplus = self.sessions_with(peer).count().saturating_sub(MAX_FADING);
         let best_id = best.map(|(id, _)| *id);
         let keeper = self.best_answered(peer);
@@ -366,22 +376,24 @@ impl Device {
             .sessions_with(peer)
             .filter(|(id, _)| keeper != Some(**id) && (is_best || best_id != Some(**id)))
             .collect();
-        // The one that is outranked only now comes last, whatever the clock says.
+        // Suspect ones come first; the one that is outranked only now comes last, whatever the clock says.
         fading.sort_by_key(|(_, held)| {
             let since = held.standing.fading_since;
-            (since.is_none(), since, held.session.rank())
+            (!self.is_suspect(held), since.is_none(), since, held.session.rank())
         });
         changes.extend(fading.into_iter().take(surplus).map(|(id, _)| Change::Session(*id, None)));
-        let standing = Standing { fading_since: (!is_best).then_some(now), owes_rank, trust };
+        let standing = Standing { fading_since: (!is_best).then_some(now), owes_rank, vouched };
         let id = session.id();
         changes.push(Change::Session(id, Some(Box::new(Held { session, standing }))));
-        Joining { changes, owes_rank, beside }
+        Joining { changes, is_best, owes_rank, beside }
     }
 }
 
 /// A session that joins those with its peer.
 pub(super) struct Joining {
     pub(super) changes: Vec<Change>,
+    /// Whether it is sent on.
+    pub(super) is_best: bool,
     /// Whether its initiator is to be told the rank it has to exceed.
     pub(super) owes_rank: bool,
     /// Whether there is another session that is sent on, and which is the better one.
@@ -391,7 +403,7 @@ pub(super) struct Joining {
 /// How a session that joins stands to the one that was sent on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Beside {
-    /// It takes its place.
+    /// It takes its place, or would if it were not suspect.
     Displaced { confirmed: bool },
     /// It does not.
     Outranked { confirmed: bool },

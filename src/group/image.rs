@@ -25,7 +25,7 @@ impl Group {
     /// roster || welcome flag(1) || (hash before the welcome(32) || its signer(32) || its epoch(8)), if the flag is 1
     ///   || epochs(1) || (transcript hash(32) || commit's hash(32) || ended chains(1) || when(8, 0 if not)) each
     ///   || steps(1) || (commit || max messages(4) || max age(8) || count(4)
-    ///       || (fingerprint(32) || flag(1) || identity(64) || admin since(8), if the flag is 1) each) each
+    ///       || (fingerprint(32) || flag(1) || identity(96) || admin since(8), if the flag is 1) each) each
     /// ```
     pub(crate) fn write(&self, out: &mut impl Write) {
         self.roster.write(out);

@@ -19,6 +19,9 @@ pub enum Authentication {
     },
     /// The peer has begun more than [`OVERDUE_TURNS`] chains without showing it. Whoever is there perhaps does not hold the key.
     Overdue,
+    /// Not in this session, though in one before; and nothing shows that this one is the same peer's. A [`crate::Device`] seals
+    /// nothing here, and introduces itself anew.
+    Suspect,
     /// It has.
     Proved,
 }

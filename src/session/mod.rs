@@ -238,7 +238,19 @@ impl Session {
         created_at: u64,
         rng: &mut R,
     ) -> Result<Self, HandshakeError> {
-        let before = before.map(|before| before.ratchet.sending_header_secret().expose());
+        Self::initiate_showing([before, None], identity, certificate, bundle, created_at, rng)
+    }
+
+    /// The same with two sessions: which of them the peer holds, and takes for this side's, is not always known.
+    pub(crate) fn initiate_showing<R: CryptoRng + ?Sized>(
+        before: [Option<&Self>; 2],
+        identity: &IdentityKeyPair,
+        certificate: Option<&Certificate>,
+        bundle: &VerifiedPreKeyBundle,
+        created_at: u64,
+        rng: &mut R,
+    ) -> Result<Self, HandshakeError> {
+        let before = before.map(|before| before.map(|before| before.ratchet.sending_header_secret().expose()));
         scrubbed::<HANDSHAKE_STACK, _>(|| {
             let initiated = handshake::initiate(identity, certificate, bundle, created_at, before, rng)?;
             Ok(Self::initiated(identity, initiated, bundle, created_at))

@@ -118,7 +118,7 @@ impl Session {
         let created_at = rest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
         let mut plaintext = state::image(ENCRYPTED_IDENTITY_LEN);
         plaintext.bytes(payload);
-        let initiated = handshake::initiate_as(identity, &claimed, plaintext, bundle, None, rng)?;
+        let initiated = handshake::initiate_as(identity, &claimed, plaintext, bundle, [None; 2], rng)?;
         Ok(Self::initiated(identity, initiated, bundle, created_at))
     }
 }

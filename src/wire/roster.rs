@@ -140,7 +140,7 @@ impl Default for GroupPolicy {
 ///
 /// ```text
 /// group id(32) || epoch(8) || max messages(4) || max age(8) || count(4, at most 10000)
-///   || (identity key(64) || role(1: member 1, admin 2) || admin since(8, 2^64 - 1 for members)) each
+///   || (identity key(96) || role(1: member 1, admin 2) || admin since(8, 2^64 - 1 for members)) each
 /// ```
 ///
 /// Members ascend by fingerprint.
@@ -260,7 +260,7 @@ impl RosterChange {
 ///
 /// ```text
 /// extended hash(32) || signer(32) || count(4, 1 to 4096) || changes || signature(64)
-/// change = 1 || identity key(64) || role(1)   add      | 2 || fingerprint(32)              remove
+/// change = 1 || identity key(96) || role(1)   add      | 2 || fingerprint(32)              remove
 ///        | 3 || fingerprint(32) || role(1)    set role | 4 leave | 5 || policy(12)         set policy
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -30,6 +30,7 @@ class Peer:
     stranger: bool = False
     blocked: bool = False
     renew: bool = False
+    proved: bool = False  # in a session with this device, also one that is gone
     shown: bool = False  # whether it is shown the device's certificate
     shown_last: bytes = None  # the one that it was shown
 
@@ -38,20 +39,22 @@ class Peer:
         return next((x for x in self.sessions if x.fading_since is None), None)
 
     def greatest(self):
-        return max(self.sessions, key=lambda x: x.rank, default=None)
+        return max((x for x in self.sessions if not self.suspects(x)), key=lambda x: x.rank, default=None)
+
+    def suspects(self, session):
+        """Such a session only receives."""
+        return self.proved and not session.sure
 
     def best_answered(self):
-        found = (x for x in self.sessions if x.answered and x.trust != "suspect")
+        found = (x for x in self.sessions if x.answered and not self.suspects(x))
         return max(found, key=lambda x: x.rank, default=None)
 
     def lacks(self, rank):
-        return not self.sessions or self.greatest().rank < rank
+        return not self.greatest() or self.greatest().rank < rank
 
     def renewal_due(self, now):
         best = self.best()
         if best and not best.answered and best.created_at + 30 * 86400 < now:
-            return True
-        if best and best.trust == "suspect":
             return True
         return self.renew or (self.told and self.lacks(self.told)) or (best and best.unanswered >= UNANSWERED)
 
@@ -210,14 +213,18 @@ class Device:
     def _introduce(self, peer, by_people):
         bundle = self._bundle(peer)
         greatest, best = peer.greatest(), peer.best()
-        answered = max((x for x in peer.sessions if x.answered), key=lambda x: x.rank, default=None)
-        before = best if best and best.answered else answered or greatest
+        before = [
+            max((x for x in peer.sessions if peer.suspects(x) == suspect), default=None,
+                key=lambda x: (x.answered, x.answered and x.fading_since is None, x.rank))
+            for suspect in (False, True)
+        ]
         known = ([greatest.created_at] if greatest else []) + ([peer.told[0]] if peer.told else [])
-        created_at = max([self.now] + [x + 1 for x in known])
+        every = max((x.created_at + 1 for x in peer.sessions), default=0)
+        created_at = max([self.now, min(every, self.now + 2**31)] + [x + 1 for x in known])
         show = peer.shown or (peer.added and by_people)
         certificate = self._good_certificate() if show else None
         secrets, prefix = s.initiate(
-            self.identity, bundle, created_at, certificate, self.rng, before and before.sending_hs)
+            self.identity, bundle, created_at, certificate, self.rng, [x and x.sending_hs for x in before])
         session = s.Session.initiator(secrets, created_at, s.fingerprint(peer.key), bundle.signed.x, prefix, self.identity)
         if bundle.one_time:
             peer.used.add(bundle.one_time.id)
@@ -228,21 +235,24 @@ class Device:
         return session
 
     def _join(self, peer, session):
-        """Gives whether the session is outranked."""
+        """Gives (whether it is sent on, whether it is outranked)."""
         best, keeper = peer.best(), peer.best_answered()
-        is_best = best is None or best.rank < session.rank
+        is_above = best is None or best.rank < session.rank
+        is_best = is_above and not peer.suspects(session)
         loser = best if is_best else session
         surplus = len(peer.sessions) - 4
         going = sorted(
             (x for x in peer.sessions if x is not keeper and (is_best or x is not best)),
-            key=lambda x: (x.fading_since is None, x.fading_since or 0, x.rank),
+            key=lambda x: (not peer.suspects(x), x.fading_since is None, x.fading_since or 0, x.rank),
         )
         for x in going[: max(0, surplus)]:
             peer.sessions.remove(x)
         peer.sessions.append(session)
-        if loser:
-            loser.fading_since = self.now
-        return not is_best
+        if not is_best:
+            session.fading_since = self.now
+        elif best:
+            best.fading_since = self.now
+        return is_best, not is_above
 
     def seal_kind(self, fp, kind, content):
         peer = self._to_seal(fp)
@@ -258,7 +268,7 @@ class Device:
             )
             usable = peer.bundle and self.now <= peer.bundle.signed.not_after
             again = unshown and usable
-            anew = again or (peer.renewal_due(self.now) and usable and not peer.spent) or session.trust == "suspect"
+            anew = again or (peer.renewal_due(self.now) and usable and not peer.spent)
             peer.spent = peer.spent and not again
             if not anew:
                 peer.shown = peer.shown or shows_now
@@ -314,13 +324,12 @@ class Device:
             if session.owes_outranked and told and told.rank > session.rank:
                 session.owes_outranked = False
                 out.append((fp, session.seal(s.CONTROL, s.outranked(told.created_at, told.th2), self.rng)))
-            elif session is peer.best() and session.owes_answer and session.trust != "suspect":
+            elif session is peer.best() and session.owes_answer:
                 out.append((fp, session.seal(s.CONTROL, s.HEARD, self.rng)))
         for fp in sorted(self.peers):
             peer, certificate = self.peers[fp], self._good_certificate()
             best = peer.best()
-            if certificate and peer.shown and not peer.blocked and peer.shown_last != certificate and best and best.answered \
-                    and best.trust != "suspect":
+            if certificate and peer.shown and not peer.blocked and peer.shown_last != certificate and best and best.answered:
                 peer.shown_last = certificate
                 out.append((fp, best.seal(s.CONTROL, b"\x05" + certificate, self.rng)))
         for fp in sorted(self.peers):
@@ -436,26 +445,45 @@ class Device:
         need(not (peer and peer.blocked), "Blocked")
         if peer is None:
             peer = Peer(found.identity_key, stranger=True)
-        had, continued = peer.best() is not None, any(x.is_continued_by(found) for x in peer.sessions)
+        had = peer.best() is not None
+        continued = any(x.is_continued_by(found) for x in peer.sessions if not peer.suspects(x))
         self.peers[fp] = peer
         if found.certificate and self.roots:
             self._certified(peer, found.certificate)
         if opk:
             del self.one_time[opk_id]
         self.introductions[spk_id, s.introduction_id(prefix)] = session.id
-        if any(x.sure and x.is_continued_by(found) for x in peer.sessions):
-            session.trust = "vouched"
-        elif any(x.proved or x.trust != "plain" for x in peer.sessions):
-            session.trust = "suspect"
-        beside = self._join(peer, session)
-        peer.renew = peer.renew and beside
+        session.vouched = any(x.sure and x.is_continued_by(found) for x in peer.sessions)
+        suspect = peer.suspects(session)
+        is_best, beside = self._join(peer, session)
+        peer.renew = peer.renew and not is_best
+        if suspect:
+            peer.renew, peer.bundle = True, None
+            self.follows.append("RenewalDue")
         if had:
             self.follows.append("Renewed" if continued else "IntroducedBeside" if beside else "Displaced")
-        if session.trust == "suspect" and had and not beside:
-            self.follows.append("RenewalDue")
         if beside and self._tells_rank(peer):
             session.owes_outranked = True
         return self._opened(fp, session, message, envelope)
+
+    def _send_on(self, peer, session, named):
+        """Which session is sent on once a message came on this one, which perhaps names another's rank."""
+        best = peer.best()
+        for x in peer.sessions:
+            is_named = named and x.rank == (named[0], -int.from_bytes(named[1], "big"))
+            if is_named and x is not session and session.sure and not x.sure:
+                x.vouched = True
+                if not best or peer.suspects(best) or best.rank < x.rank:
+                    self._swap(peer, x)
+        if best and best is peer.best() and peer.suspects(best) and session.sure:
+            self._swap(peer, session)
+            peer.renew, peer.bundle = True, None
+            self.follows.append("RenewalDue")
+
+    def _swap(self, peer, session):
+        if peer.best():
+            peer.best().fading_since = self.now
+        session.fading_since, session.owes_outranked = None, False
 
     def _certified(self, peer, certificate):
         try:
@@ -472,11 +500,17 @@ class Device:
         kind, said, reports = message
         if reports:
             self.follows.append("BadFragment")
+        suspect = peer.suspects(session)
+        peer.proved = peer.proved or session.proved
+        named = said[1:] if kind == s.CONTROL and said[0] == 1 and not suspect else None
+        self._send_on(peer, session, named)
         told = self._tells_rank(peer)
         if kind != s.CONTROL and peer.best() is not session and told and told.rank > session.rank and not self._is_stranger(peer):
             session.owes_outranked = True
         if kind == s.APPLICATION:
             return "message", fp, envelope.tag, said
+        if suspect and (kind == s.RECEIPT or kind == s.CONTROL and said[0] in (1, 7)):
+            return "control", fp
         if kind == s.RECEIPT:
             return "receipt", fp, *said
         if kind == s.ATTACHMENT:

@@ -548,6 +548,7 @@ def losses(program, seed, counts):
         y.ask("add", bundle(x))
         send(counts, y, x)
         expect(x.ask("renewed") == ["0"], "renewed")
+        x.ask("add", bundle(y))  # it has dropped what would show that this is y
         send(counts, x, y)
 
     def continued():

@@ -218,7 +218,7 @@ def identity_payload(identity_key, created_at, certificate, continuity=bytes(16)
 
 
 def continuity(hs, th1):
-    return HMAC16(hs, L("CONT") + th1)
+    return HMAC16(hs, L("CONT") + th1)[:8]
 
 
 def hedged(identity, bundle, payload, r):
@@ -227,8 +227,8 @@ def hedged(identity, bundle, payload, r):
     return [HMAC(identity.x_private, L("RAND") + r + which + said) for which in (b"\x01", b"\x02", b"\x03")]
 
 
-def initiate(identity, bundle, created_at, certificate, rng, before=None):
-    """A's part; before: the header secret of a session that it continues. Gives (secrets, prefix)."""
+def initiate(identity, bundle, created_at, certificate, rng, before=(None, None)):
+    """A's part; before: the header secrets of two sessions that it shows to hold. Gives (secrets, prefix)."""
     spk, opk = bundle.signed, bundle.one_time
     payload = identity_payload(identity.key, created_at, certificate)
     e, m, m_id = hedged(identity, bundle, payload, rng.draw(64))
@@ -237,8 +237,8 @@ def initiate(identity, bundle, created_at, certificate, rng, before=None):
     dhs = [DH(e, bundle.identity_key[32:64]), DH(e, spk.x)] + ([DH(e, opk.x)] if opk else [])
     e_public = x_public(e)
     s = _first_secrets(bundle.identity_key, spk.fields, opk.fields if opk else None, e_public, (ct, ct_id), dhs, (ss, ss_id))
-    if before:
-        payload = payload[:104] + continuity(before, s.th1) + payload[120:]
+    shown = b"".join(continuity(hs, s.th1) if hs else bytes(8) for hs in before)
+    payload = payload[:104] + shown + payload[120:]
     c_id = SEAL(s.k_id, bytes(12), s.th1, payload)
     s.finish(c_id, DH(identity.x_private, spk.x), identity.fingerprint, fingerprint(bundle.identity_key))
     return s, e_public + spk.id + (opk.id if opk else bytes(4)) + ct + ct_id + c_id
@@ -253,7 +253,7 @@ class Introduced:
     continuity: bytes
 
     def continues(self, hs):
-        return equal(self.continuity, continuity(hs, self.secrets.th1))
+        return any(equal(self.continuity[i : i + 8], continuity(hs, self.secrets.th1)) for i in (0, 8))
 
 
 def respond(identity, spk, opk, prefix, now):
@@ -735,7 +735,7 @@ class Session:
         self.owes_outranked = False
         self.answered = False  # the peer is known to hold it
         self.began = False  # by this side
-        self.trust = "plain"
+        self.vouched = False
 
     @classmethod
     def initiator(cls, secrets, created_at, peer, spk_x, prefix, identity):
@@ -762,7 +762,7 @@ class Session:
     @property
     def sure(self):
         """Whether nobody but the holder of the peer's KEM key can hold it."""
-        return self.began or self.proved or self.trust == "vouched"
+        return self.began or self.proved or self.vouched
 
     @property
     def id(self):

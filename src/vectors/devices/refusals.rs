@@ -64,7 +64,8 @@ pub(super) fn introductions() -> Scene {
     let alice = scene.devices[ALICE].identity();
     let introduced = |created_at: u64, rng: &mut Script| {
         let payload =
-            IdentityPayload { identity: *alice.public(), created_at, continuity: [0; 16], certificate: None }.encode();
+            IdentityPayload { identity: *alice.public(), created_at, continuity: [[0; 8]; 2], certificate: None }
+                .encode();
         let payload: [u8; IDENTITY_PAYLOAD_LEN] = payload.as_slice().try_into().unwrap();
         Session::initiate_raw(alice, &payload, &bundle, rng).unwrap()
     };
