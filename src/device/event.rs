@@ -339,7 +339,8 @@ pub struct PeerStatus {
     pub shows_certificate: bool,
     /// Whether it is blocked.
     pub blocked: bool,
-    /// The session on which messages are sealed. Not confirmed: the introduction is unanswered; if it stays so, renew.
+    /// The session on which messages are sealed, never a suspect one. Not confirmed: the introduction is unanswered; if it stays
+    /// so, renew.
     pub session: Option<SessionStatus>,
     /// Sessions that only receive.
     pub fading: usize,

@@ -11,7 +11,8 @@ pub enum Notice {
     /// Someone introduced themselves for the first time.
     NewPeer(Fingerprint),
     /// An introduction took the place of a session: the peer has lost its state, or someone holds its key. Tell people if
-    /// they had verified it.
+    /// they had verified it. Where the peer was proved before, the session in use stays, and a renewal is due
+    /// ([`Self::RenewalDue`]).
     Displaced {
         /// Who introduced itself.
         peer: Fingerprint,
