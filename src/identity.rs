@@ -101,11 +101,12 @@ impl IdentityKeyPair {
     /// # Errors
     /// [`StateError::Malformed`] if the bytes are not an image of this version.
     pub fn from_state(image: &[u8]) -> Result<Self, StateError> {
-        Ok(Reader::whole(image, |reader| {
+        let (sign, dh, seed) = Reader::whole(image, |reader| {
             state::version(reader)?;
             let (sign, dh) = (SignPrivate::from_bytes(reader.array()?), DhPrivate::from_bytes(reader.array()?));
-            Ok(Self::from_private(sign, dh, KemSeed::from_bytes(reader.array()?)))
-        })?)
+            Ok((sign, dh, KemSeed::from_bytes(reader.array()?)))
+        })?;
+        Ok(Self::from_private(sign, dh, seed))
     }
 }
 

@@ -34,7 +34,7 @@ use alloc::vec::Vec;
 /// A device's answer to a server's challenge. Nothing of it is known to be true before [`Fingerprint::verify_login`].
 ///
 /// ```text
-/// version(1) = 1 || identity key(96) || signature of the identity(96)
+/// version(1) = 1 || identity key(96) || signature of the identity(64)
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Login(Proof);

@@ -360,3 +360,58 @@ fn lost_renewals_alarm_nobody() {
     let notices = bob_opens(&mut talk, &last).notices;
     assert!(notices.contains(&Notice::Renewed(talk.to_alice)), "{notices:?}");
 }
+
+/// Bob comes from a backup, and his introduction is lost. He only reads; it is sent again each day, and no more often.
+#[test]
+fn lost_renewal_is_sent_again() {
+    let mut talk = Talk::confirmed(8);
+    let upload = done(talk.alice.publish_prekeys(3, NOW, &mut talk.rng).unwrap());
+    let mut directory = upload.into_entry().unwrap();
+    let recovered = Device::recover(
+        state(&talk.bob).records().iter().map(|(key, bytes)| (*key, bytes)),
+        Policy::default(),
+        3,
+        NOW,
+        &mut talk.rng,
+    );
+    talk.bob = recovered.unwrap().device;
+    done(talk.bob.add_peer(&directory.take_bundle(), NOW).unwrap());
+    let day = 86_400;
+    let mut sent = Vec::new();
+    for hour in 0..5 * 24 {
+        let now = NOW.plus(hour * day / 24);
+        for (id, _) in talk.bob.owed(now).collect::<Vec<_>>() {
+            sent.push((hour, done(talk.bob.seal_owed(id, now, &mut talk.rng).unwrap()).envelope));
+        }
+        talk.bob = state(&talk.bob).restore();
+    }
+    // Its rank is a second later than the backup's.
+    assert_eq!(sent.iter().map(|(hour, _)| *hour).collect::<Vec<_>>(), [0, 25, 49, 73, 97]);
+    // The third one arrives.
+    let opened = done(talk.alice.open(&sent[2].1, NOW.plus(2 * day)).unwrap());
+    assert!(opened.notices.contains(&Notice::Renewed(talk.to_bob)), "{:?}", opened.notices);
+    let answer = done(talk.alice.seal(talk.to_bob, b"answer", NOW.plus(5 * day), &mut talk.rng).unwrap()).envelope;
+    assert_eq!(content(done(talk.bob.open(&answer, NOW.plus(5 * day)).unwrap())), b"answer");
+    assert_eq!(talk.bob.owed(NOW.plus(9 * day)).count(), 0, "it was answered");
+}
+
+/// Rows of two moments, each of which says of another session that it is the one to send on.
+#[test]
+fn rows_of_two_moments_make_a_device() {
+    let mut talk = Talk::confirmed(9);
+    let old = state(&talk.alice);
+    let bundle = talk.directory.take_bundle();
+    done(talk.alice.renew(talk.to_bob, &bundle, NOW.plus(9), &mut talk.rng).unwrap());
+    let mut mixed = state(&talk.alice);
+    for (key, bytes) in old.records().iter().filter(|(key, _)| key.kind() == 6) {
+        mixed.records_mut().insert(*key, bytes.clone());
+    }
+    let records = || mixed.records().iter().map(|(key, bytes)| (*key, bytes));
+    assert!(Device::restore(records(), Policy::default()).is_err());
+    let recovered = Device::recover(records(), Policy::default(), 1, NOW, &mut talk.rng).unwrap();
+    assert_eq!(recovered.lost, []);
+    let status = recovered.device.peer(talk.to_bob).unwrap();
+    assert_eq!((status.fading, status.renewal_due), (1, true));
+    assert!(status.session.is_some_and(|session| !session.confirmed), "the later one");
+    assert_eq!(state(&state(&recovered.device).restore()), state(&recovered.device));
+}

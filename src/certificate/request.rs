@@ -125,7 +125,7 @@ impl CertificateChallenge {
 /// before [`CertificateChallenge::verify`].
 ///
 /// ```text
-/// version(1) = 1 || identity key(96) || signature of the identity(96)
+/// version(1) = 1 || identity key(96) || signature of the identity(64)
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CertificateRequest(Proof);

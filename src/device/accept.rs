@@ -40,12 +40,11 @@ impl Device {
             author.stranger = Some(now);
         }
         let learnt = self.learn(&mut author, checked, now, &mut notices);
-        let continues = |sure: bool| {
-            self.sessions_with(peer).any(|(_, held)| {
-                held.session.is_continued_by(&shown) && if sure { held.is_sure() } else { !self.is_suspect(held) }
-            })
-        };
-        let vouched = continues(true);
+        let (mut vouched, mut continues) = (false, false);
+        for (_, held) in self.sessions_with(peer).filter(|(_, held)| held.session.is_continued_by(&shown)) {
+            vouched |= held.is_sure();
+            continues |= !self.is_suspect(held);
+        }
         // Its author may be anyone who can break the curves.
         let suspect = author.proved && !vouched;
         let joining = self.plan_join(session, vouched, suspect, now);
@@ -61,7 +60,7 @@ impl Device {
         let mut changes = joining.changes;
         match (known, joining.beside) {
             (None, _) => notices.push(Notice::NewPeer(peer)),
-            (_, Some(_)) if continues(false) => notices.push(Notice::Renewed(peer)),
+            (_, Some(_)) if continues => notices.push(Notice::Renewed(peer)),
             (_, Some(Beside::Displaced { confirmed })) => notices.push(Notice::Displaced { peer, confirmed }),
             (_, Some(Beside::Outranked { confirmed })) => notices.push(Notice::IntroducedBeside { peer, confirmed }),
             (Some(known), None) if known.verified => notices.push(Notice::IntroducedAgain(peer)),

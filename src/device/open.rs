@@ -268,27 +268,27 @@ impl Device {
             notices.push(Notice::NewChain(peer));
         }
         let suspect = self.is_suspect(held) && planned.status.authentication != Authentication::Proved;
-        let mut author = Cow::Borrowed(&**known);
         let proves = planned.status.authentication == Authentication::Proved && !known.proved;
-        if proves {
-            // From now on nothing goes to whom this may not be.
-            author.to_mut().proved = true;
-        }
         let named = match &planned.opened.content {
             Content::Control(Control::Outranked(rank)) if !suspect => Some(*rank),
             _ => None,
         };
-        let best = self.plan_best(&author, (id, held), named, now, &mut changes);
-        let is_best = best == Some(id);
-        if is_best && self.best_session(peer).is_none_or(|(before, _)| *before != id) {
-            // It takes the place of one that is perhaps the peer's own, who has perhaps lost this one.
-            author.to_mut().want_renewal();
-            notices.push(Notice::RenewalDue(peer));
+        let mut author = Cow::Borrowed(&**known);
+        let before = self.best_session(peer).map(|(best, _)| *best);
+        let mut is_best = before == Some(id);
+        if proves || named.is_some() {
+            is_best = self.plan_best(peer, (id, held), proves, named, now, &mut changes) == Some(id);
         }
-        if let Cow::Owned(author) = &author {
-            changes.push(Change::Peer(peer, Some(Box::new(author.clone()))));
+        if proves {
+            author.to_mut().proved = true;
+            if is_best && before != Some(id) {
+                // It takes the place of one that is perhaps the peer's own, who has perhaps lost this one.
+                author.to_mut().want_renewal();
+                notices.push(Notice::RenewalDue(peer));
+            }
+            changes.push(Change::Peer(peer, Some(Box::new(Peer::clone(&author)))));
         }
-        // Whoever still sends on an outranked session may have lost the one that outranks it. Controls are not answered:
+        // A peer that still sends on an outranked session may have lost the one that outranks it. Controls are not answered:
         // two devices that both know better would never stop.
         let outranked = !is_best && self.rank_to_tell(peer).is_some_and(|rank| rank > held.session.rank());
         if outranked && !self.is_stranger(peer, known) && !matches!(planned.opened.content, Content::Control(_)) {

@@ -9,8 +9,9 @@ use crate::device::records::{LAST_KIND, Row, check_key, of_kind};
 use crate::device::{Device, Policy};
 use crate::error::{PreKeyError, StateError};
 use crate::keys::{Fingerprint, SessionId, UnixTime};
+use crate::limits::MAX_FADING;
 use crate::prekey::Rotation;
-use crate::session::Authentication;
+use crate::session::{Authentication, Rank};
 use crate::wire::bundle::PreKeyUpload;
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -51,6 +52,8 @@ pub enum Why {
     Damaged,
     /// What it belongs to is missing.
     Alone,
+    /// A session beyond as many as there may be with one peer.
+    Surplus,
     /// So many message keys that belong to it are missing.
     Incomplete {
         /// How many.
@@ -79,11 +82,11 @@ impl Device {
     ) -> Result<Recovered, StateError> {
         let records: Vec<(RecordKey, B)> = records.into_iter().collect();
         let mut lost = Vec::new();
-        let mut device = Self::read_left(&records, policy.clone(), true, &mut lost)?;
+        let mut device = Self::read_left(&records, policy.clone(), true, now, &mut lost)?;
         if device.finish_restore().is_err() {
             // Groups refer to each other in many ways, and have all that they need elsewhere.
             lost.clear();
-            device = Self::read_left(&records, policy, false, &mut lost)?;
+            device = Self::read_left(&records, policy, false, now, &mut lost)?;
             device.finish_restore()?;
         }
         // Another one each time: what was recovered twice goes into two stores.
@@ -97,6 +100,7 @@ impl Device {
         records: &[(RecordKey, B)],
         policy: Policy,
         groups: bool,
+        now: UnixTime,
         lost: &mut Vec<Lost>,
     ) -> Result<Self, StateError> {
         let mut device = Self::read_first(records, policy)?;
@@ -117,6 +121,7 @@ impl Device {
         let unknown = records.iter().filter(|(key, _)| key.kind() > LAST_KIND);
         lost.extend(unknown.map(|(key, _)| Lost { key: *key, why: Why::Damaged }));
         device.drop_what_stands_alone(lost);
+        device.settle_sessions(now, lost);
         Ok(device)
     }
 
@@ -152,6 +157,34 @@ impl Device {
                 let proved = held.session.status().authentication == Authentication::Proved;
                 let known = self.peers.entry(peer).or_insert_with(|| Box::new(Peer::new(identity)));
                 known.proved |= proved;
+            }
+        }
+    }
+
+    /// Rows of different moments can say of two sessions with a peer that each is the one that is sent on, and hold more of them than
+    /// there may be. The best one is, and those below it only receive.
+    fn settle_sessions(&mut self, now: UnixTime, lost: &mut Vec<Lost>) {
+        let names: Vec<Fingerprint> = self.peers.keys().copied().collect();
+        for name in names {
+            let sessions = self.sessions.iter().filter(|(_, held)| held.session.peer_fingerprint() == name);
+            let mut ranked: Vec<(bool, bool, Rank, SessionId)> = sessions
+                .map(|(id, held)| {
+                    let suspect = self.is_suspect(held);
+                    (!suspect && held.standing.fading_since.is_none(), !suspect, held.session.rank(), *id)
+                })
+                .collect();
+            ranked.sort_unstable_by(|a, b| b.cmp(a));
+            for (place, (sent_on, _, _, id)) in ranked.into_iter().enumerate() {
+                if place > MAX_FADING {
+                    self.sessions.remove(&id);
+                    lost.push(Lost { key: Row::Session(id).key(&self.record_key), why: Why::Surplus });
+                } else if let Some(held) = self.sessions.get_mut(&id) {
+                    let is_best = place == 0 && sent_on;
+                    let standing = &mut held.standing;
+                    standing.vouched &= !held.session.status().initiator;
+                    standing.owes_rank &= !is_best;
+                    standing.fading_since = if is_best { None } else { standing.fading_since.or(Some(now)) };
+                }
             }
         }
     }

@@ -19,6 +19,9 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use rand_core::CryptoRng;
 
+/// How often an unanswered renewal is sent again.
+const SECONDS_A_DAY: u64 = 86_400;
+
 impl Device {
     /// Seals a message for a peer; the result is the envelope, and where it goes. The first ones are introductions, made with
     /// the bundle that the peer was added with; so is one for which a renewal is due, with another bundle
@@ -127,10 +130,20 @@ impl Device {
         ranks.chain(certificates).chain(renewals)
     }
 
-    /// Whether an introduction is owed to a peer: nothing else tells it that its session with this device opens nothing.
+    /// Whether an introduction is owed to a peer, or is to be sent once more: nothing else tells the peer that its session with
+    /// this device opens nothing.
     fn owes_renewal(&self, name: Fingerprint, peer: &Peer, now: UnixTime) -> bool {
-        let due = || self.renewal_due_at(name, peer, now) && !self.is_stranger(name, peer);
-        !peer.blocked && peer.can_be_introduced_to(now) && due()
+        let due = || peer.can_be_introduced_to(now) && self.renewal_due_at(name, peer, now);
+        !peer.blocked && (due() || self.repeats_renewal(name, now)) && !self.is_stranger(name, peer)
+    }
+
+    /// Whether a renewal is unanswered, and was sent no more often than once, and once for each day since then.
+    fn repeats_renewal(&self, name: Fingerprint, now: UnixTime) -> bool {
+        let renews = || self.sessions_with(name).nth(1).is_some();
+        self.best_session(name).is_some_and(|(_, held)| {
+            let days = now.0.saturating_sub(held.session.rank().created_at) / SECONDS_A_DAY;
+            !held.session.is_answered() && u64::from(held.session.unanswered()) <= days && renews()
+        })
     }
 
     /// Seals a control that is owed, on the session that it belongs to, or with an introduction. Draws as [`Self::seal`] does.

@@ -1,19 +1,16 @@
 //! Which sessions may be somebody else's: after a peer has proved its identity, nothing is sent to whom it may not be.
 //! docs/PROTOCOL.md, "Authentication".
 
-use crate::device::peer::Peer;
 use crate::device::plan::Change;
-use crate::device::{Device, Held, Standing};
-use crate::keys::{SessionId, UnixTime};
-use crate::session::{Authentication, Rank};
-use alloc::collections::BTreeMap;
+use crate::device::{Device, Held};
+use crate::keys::{Fingerprint, SessionId, UnixTime};
+use crate::session::Rank;
 use alloc::vec::Vec;
 
 impl Held {
     /// Whether nobody but the holder of the peer's KEM key can hold the session, as far as no state was stolen.
     pub(super) fn is_sure(&self) -> bool {
-        let status = self.session.status();
-        status.initiator || status.authentication == Authentication::Proved || self.standing.vouched
+        self.standing.vouched || self.session.is_of_holder()
     }
 }
 
@@ -25,49 +22,40 @@ impl Device {
         proved && !held.is_sure()
     }
 
-    /// Which session is sent on once a message came on this one, which perhaps names another's rank: who may not be the peer is
-    /// sent nothing. A session that is named on one that nobody else can have is the same peer's.
+    /// The session that is sent on, once a message on this one has proved the peer (`proves`), or has named the rank of another
+    /// one. What is named on a session that nobody else can have is the same peer's; who may not be the peer is sent nothing.
     pub(super) fn plan_best(
         &self,
-        peer: &Peer,
+        peer: Fingerprint,
         (by, on): (SessionId, &Held),
+        proves: bool,
         named: Option<Rank>,
         now: UnixTime,
         changes: &mut Vec<Change>,
     ) -> Option<SessionId> {
-        let name = peer.fingerprint();
-        let best = self.best_session(name).map(|(id, held)| (*id, held));
-        // What proves the peer now is not in the session's state yet.
-        let proves = peer.proved && self.peers.get(&name).is_some_and(|known| !known.proved);
-        let by_sure = on.is_sure() || proves;
+        let by_sure = proves || on.is_sure();
         let named = named.filter(|_| by_sure).and_then(|rank| {
-            self.sessions_with(name).find(|(id, held)| held.session.rank() == rank && **id != by && !held.is_sure())
+            self.sessions_with(peer).find(|(id, held)| held.session.rank() == rank && **id != by && !held.is_sure())
         });
-        let named = named.map(|(id, held)| (*id, held));
-        let sure = |id: SessionId, held: &Held| {
-            held.is_sure() || (id == by && by_sure) || named.is_some_and(|(named, _)| named == id)
-        };
-        let mut next = best.filter(|(id, held)| !peer.proved || sure(*id, held));
-        if let Some((id, held)) = named
-            && next.is_none_or(|(_, next)| next.session.rank() < held.session.rank())
-        {
-            next = Some((id, held));
-        } else if next.is_none() && best.is_some() && by_sure {
-            next = Some((by, on));
-        }
-        let (before, after) = (best.map(|(id, _)| id), next.map(|(id, _)| id));
-        let mut moved: BTreeMap<SessionId, Standing> = BTreeMap::new();
-        if let Some((id, held)) = named {
-            moved.insert(id, Standing { vouched: true, ..held.standing });
-        }
-        if before != after {
-            for (id, held) in [best, next].into_iter().flatten() {
-                let standing = moved.entry(id).or_insert(held.standing);
-                standing.fading_since = (Some(id) != after).then_some(now);
-                standing.owes_rank &= Some(id) != after;
+        let vouched = named.map(|(id, _)| *id);
+        let best = self.best_session(peer);
+        let stays = |id: SessionId, held: &Held| !proves || held.is_sure() || id == by || Some(id) == vouched;
+        // Of the present one, if it may stay, and of the one that is vouched for, the one with the greater rank; else this one.
+        let candidates = best.filter(|(id, held)| stays(**id, held)).into_iter().chain(named);
+        let next = candidates.max_by_key(|(_, held)| held.session.rank()).map(|(id, _)| *id);
+        let next = next.or(best.map(|_| by));
+        for (id, held) in self.sessions_with(peer) {
+            let mut standing = held.standing;
+            standing.vouched |= Some(*id) == vouched;
+            if Some(*id) == next {
+                (standing.fading_since, standing.owes_rank) = (None, false);
+            } else {
+                standing.fading_since = standing.fading_since.or(Some(now));
+            }
+            if standing != held.standing {
+                changes.push(Change::Standing(*id, standing));
             }
         }
-        changes.extend(moved.into_iter().map(|(id, standing)| Change::Standing(id, standing)));
-        after
+        next
     }
 }

@@ -95,8 +95,8 @@ impl Answerer {
         let Answering::Collecting { assembly, .. } = &mut self.stage else { return true };
         add(assembly, fragment);
         let Some(key) = assembly.rebuild() else { return true };
-        let named = initiator.filter(|_| self.number == 1).is_none_or(|identity| identity.names_kem_key(&key));
-        let good = offer_id(&key) == new_id && named && kem::is_valid_public(&key);
+        let named = || initiator.filter(|_| self.number == 1).is_none_or(|identity| identity.names_kem_key(&key));
+        let good = offer_id(&key) == new_id && named() && kem::is_valid_public(&key);
         self.stage = if good { Answering::Received { id: new_id, key } } else { Answering::START };
         good
     }

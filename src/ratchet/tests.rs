@@ -238,6 +238,7 @@ fn swapping_a_sealing_twice_changes_nothing() {
 
 mod images;
 mod kem;
+mod kem_identity;
 
 #[test]
 fn only_what_introduces_is_an_introduction_and_the_longest_is_as_long_as_is_said() {

@@ -26,11 +26,15 @@ pub enum Authentication {
     Proved,
 }
 
+/// Whether the peer has proved its identity: to an initiator with any message, to a responder by the secret of its first
+/// offer, of which `answered` says how many are mixed in.
+pub(super) fn is_proved(initiator: bool, confirmed: bool, answered: u32) -> bool {
+    if initiator { confirmed } else { answered > 0 }
+}
+
 impl Authentication {
-    /// For an initiator `shown` is that any message came, for a responder that the peer has mixed in the secret of its
-    /// first offer.
-    pub(super) fn new(shown: bool, turns: u32) -> Self {
-        if shown {
+    pub(super) fn new(proved: bool, turns: u32) -> Self {
+        if proved {
             Self::Proved
         } else if turns > OVERDUE_TURNS {
             Self::Overdue

@@ -145,7 +145,7 @@ impl SessionStatus {
 
     /// The status with what moves with each message.
     fn at(self, confirmed: bool, (offered, answered): (u32, u32), turns: u32, skipped: usize) -> Self {
-        let shown = if self.initiator { confirmed } else { answered > 0 };
+        let shown = authentication::is_proved(self.initiator, confirmed, answered);
         let (ours, theirs) = if self.initiator { (1, 0) } else { (0, 1) };
         let kem_epochs = (offered.saturating_sub(ours), answered.saturating_sub(theirs));
         Self { confirmed, authentication: Authentication::new(shown, turns), kem_epochs, skipped, ..self }
@@ -328,6 +328,12 @@ impl Session {
     /// Whether the peer is known to hold the session: it is not an introduction of this side's that waits for an answer.
     pub(crate) fn is_answered(&self) -> bool {
         self.confirmed || !self.initiator
+    }
+
+    /// Whether this side began it, or the peer has proved its identity in it: then nobody but the holder of the peer's KEM key
+    /// can hold it, as far as no state was stolen.
+    pub(crate) fn is_of_holder(&self) -> bool {
+        self.initiator || authentication::is_proved(self.initiator, self.confirmed, self.ratchet.kem_epochs().1)
     }
 
     /// Whether an introduction's author has shown that it holds this session.

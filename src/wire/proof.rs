@@ -8,7 +8,7 @@ use crate::wire::VERSION;
 use alloc::vec::Vec;
 
 /// ```text
-/// version(1) = 1 || identity key(96) || signature of the identity(96)
+/// version(1) = 1 || identity key(96) || signature of the identity(64)
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Proof {

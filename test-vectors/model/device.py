@@ -335,7 +335,10 @@ class Device:
         for fp in sorted(self.peers):
             peer = self.peers[fp]
             usable = peer.bundle and not peer.spent and self.now <= peer.bundle.signed.not_after
-            if usable and peer.renewal_due(self.now) and not peer.blocked and not self._is_stranger(peer):
+            best = peer.best()
+            again = best and not best.answered and len(peer.sessions) > 1 \
+                and best.unanswered <= max(0, self.now - best.created_at) // 86400
+            if (usable and peer.renewal_due(self.now) or again) and not peer.blocked and not self._is_stranger(peer):
                 out.append((fp, self.seal_kind(fp, s.CONTROL, s.HEARD)))
         return out
 

@@ -3,7 +3,6 @@
 use crate::codec::Reader;
 use crate::error::DecodeError;
 use crate::identity::IdentityKeyPair;
-use crate::labels::Label;
 use crate::ratchet::kem::{Introduced, KemRatchet};
 use crate::ratchet::receive::ReceiveError;
 use crate::state;
@@ -14,12 +13,12 @@ use chacha20::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 /// Sends fragments from one side to the other; whether all were good.
-fn send(from: &mut KemRatchet, to: &mut KemRatchet, room: usize, rng: &mut ChaCha20Rng) -> bool {
+pub(super) fn send(from: &mut KemRatchet, to: &mut KemRatchet, room: usize, rng: &mut ChaCha20Rng) -> bool {
     let bytes = fragments(from, room, rng);
     take_in(to, &bytes)
 }
 
-fn fragments(from: &mut KemRatchet, room: usize, rng: &mut ChaCha20Rng) -> Vec<u8> {
+pub(super) fn fragments(from: &mut KemRatchet, room: usize, rng: &mut ChaCha20Rng) -> Vec<u8> {
     from.prepare(rng);
     let portion = from.take_portion(room);
     let mut bytes = Vec::new();
@@ -29,18 +28,18 @@ fn fragments(from: &mut KemRatchet, room: usize, rng: &mut ChaCha20Rng) -> Vec<u
     bytes
 }
 
-fn take_in(to: &mut KemRatchet, bytes: &[u8]) -> bool {
+pub(super) fn take_in(to: &mut KemRatchet, bytes: &[u8]) -> bool {
     let fragments = Reader::whole(bytes, Fragments::read).unwrap();
     !fragments.bad && to.take_in(&fragments, true)
 }
 
-fn image(kem: &KemRatchet) -> Vec<u8> {
+pub(super) fn image(kem: &KemRatchet) -> Vec<u8> {
     let mut out = state::image(KemRatchet::MAX_STATE_LEN);
     kem.write(&mut out);
     out.to_vec()
 }
 
-fn restored(kem: &KemRatchet) -> KemRatchet {
+pub(super) fn restored(kem: &KemRatchet) -> KemRatchet {
     let bytes = image(kem);
     let restored = read(&bytes, kem).unwrap();
     assert_eq!(image(&restored), bytes);
@@ -48,19 +47,19 @@ fn restored(kem: &KemRatchet) -> KemRatchet {
 }
 
 /// Reads an image of the same side.
-fn read(bytes: &[u8], side: &KemRatchet) -> Result<KemRatchet, DecodeError> {
+pub(super) fn read(bytes: &[u8], side: &KemRatchet) -> Result<KemRatchet, DecodeError> {
     let alice = alice();
     let introduced = side.initiator.as_ref().map_or(Introduced::This(alice.kem()), Introduced::Peer);
     Reader::whole(bytes, |reader| KemRatchet::read(reader, introduced))
 }
 
 /// Who has introduced herself.
-fn alice() -> IdentityKeyPair {
+pub(super) fn alice() -> IdentityKeyPair {
     IdentityKeyPair::generate(&mut ChaCha20Rng::from_seed([9; 32]))
 }
 
 /// Runs lockstep turns until `a` has mixed so many; each side follows what the other mixes, with equal secrets.
-fn run(a: &mut KemRatchet, b: &mut KemRatchet, epochs: u32, rng: &mut ChaCha20Rng) -> u32 {
+pub(super) fn run(a: &mut KemRatchet, b: &mut KemRatchet, epochs: u32, rng: &mut ChaCha20Rng) -> u32 {
     try_run(a, b, epochs, rng).unwrap()
 }
 
@@ -82,7 +81,7 @@ fn try_run(a: &mut KemRatchet, b: &mut KemRatchet, epochs: u32, rng: &mut ChaCha
     panic!("it came to a standstill");
 }
 
-fn new() -> (KemRatchet, KemRatchet, ChaCha20Rng) {
+pub(super) fn new() -> (KemRatchet, KemRatchet, ChaCha20Rng) {
     let alice = alice();
     let (a, b) = (Introduced::This(alice.kem()), Introduced::Peer(alice.public()));
     (KemRatchet::new(a), KemRatchet::new(b), ChaCha20Rng::from_seed([3; 32]))
@@ -329,114 +328,4 @@ fn other_ids_displace_only_in_newest_messages() {
     assert_eq!(answer(&a), whole[9..14]);
     assert!(take_in_as(&mut a, &fragment(2, offer_id, [3; 3], 0, 1), NEWEST));
     assert_eq!(answer(&a), [1, 3, 3, 3, 1]);
-}
-
-/// Turns in which `b` takes in what `a` sends, until it has the whole key or has refused it.
-fn offered(a: &mut KemRatchet, b: &mut KemRatchet, rng: &mut ChaCha20Rng) -> bool {
-    for _ in 0..20 {
-        if !send(a, b, 476, rng) {
-            return false;
-        }
-        if image(b)[9] == 1 {
-            return true;
-        }
-    }
-    panic!("neither whole nor refused");
-}
-
-#[test]
-fn first_offer_is_the_key_that_the_identity_names() {
-    let (mut a, mut b, mut rng) = new();
-    assert!(offered(&mut a, &mut b, &mut rng));
-    assert_eq!(&image(&b)[10..], alice().kem().public());
-    // Another identity's, and one that was made for this session.
-    let (_, mut b, mut rng) = new();
-    let mallory = IdentityKeyPair::generate(&mut rng);
-    let mut other = KemRatchet::new(Introduced::This(mallory.kem()));
-    let before = image(&b);
-    assert!(!offered(&mut other, &mut b, &mut rng));
-    assert_eq!(image(&b), before, "nothing of it stays");
-    let mut fresh = KemRatchet::empty();
-    assert!(!offered(&mut fresh, &mut b, &mut rng));
-    assert_eq!(image(&b), before);
-    // What they would mix in can't be followed.
-    assert!(matches!(restored(&b).follow(1), Err(ReceiveError::Diverged)));
-    // Symbols of two keys: the id is one of them at most.
-    for index in 0..49 {
-        let from = if index % 2 == 0 { &mut a } else { &mut other };
-        let mut bytes = fragments(from, 43, &mut rng);
-        bytes[4..7].copy_from_slice(&fragments(&mut a, 43, &mut rng)[4..7]);
-        bytes[10] = index;
-        assert_eq!(take_in(&mut b, &bytes), index < 48, "{index}");
-    }
-    assert_eq!(image(&b), before);
-    // Afterwards the right one is still taken.
-    run(&mut a, &mut b, 1, &mut rng);
-    // The other direction is free from the start.
-    let (mut a, mut b, mut rng) = new();
-    run(&mut b, &mut a, 2, &mut rng);
-}
-
-/// What is mixed in says whose key it was: the same key, ciphertext and secret of another exchange give another.
-#[test]
-fn secret_of_the_first_offer_names_the_identity() {
-    let (mut a, mut b, mut rng) = new();
-    while restored(&a).begin_chain().is_none() {
-        send(&mut a, &mut b, 476, &mut rng);
-        send(&mut b, &mut a, 476, &mut rng);
-    }
-    let mixed = *a.begin_chain().unwrap().expose();
-    let (key, ciphertext): (&[u8; 1568], [u8; 1568]) = match &b.answerer.stage {
-        crate::ratchet::kem::Answering::Answered { ciphertext, .. } => (&alice().kem().public().clone(), **ciphertext),
-        _ => panic!("not answered"),
-    };
-    let hash = |label, parts: &[&[u8]]| crate::crypto::kdf::hash(label, parts);
-    let bound = hash(Label::IdentityKemSecret, &[alice().fingerprint().as_bytes(), key, &ciphertext]);
-    assert_eq!(mixed[32..], bound);
-    assert_ne!(mixed[32..], hash(Label::KemSecret, &[key, &ciphertext]));
-    assert_eq!(&mixed[..32], alice().kem().decapsulate(&ciphertext).expose());
-}
-
-/// A peer that answers again and again, as if it had fallen back each time.
-#[test]
-fn key_of_the_identity_decapsulates_four_times_in_a_session() {
-    let (mut a, mut b, mut rng) = new();
-    assert!(offered(&mut a, &mut b, &mut rng));
-    let received = restored(&b);
-    for time in 1..=6 {
-        let mut b = restored(&received);
-        for _ in 0..8 {
-            assert!(send(&mut b, &mut a, 476, &mut rng));
-            assert!(send(&mut a, &mut received.clone(), 476, &mut rng));
-        }
-        assert_eq!(image(&a)[5], time.min(4), "how often");
-        assert_eq!(restored(&a).begin_chain().is_some(), time <= 4, "{time}");
-    }
-}
-
-/// The initiator's first offer is its identity's key, and nothing else is.
-#[test]
-fn images_with_another_first_offer_are_refused() {
-    let (mut a, mut b, mut rng) = new();
-    let bytes = image(&a);
-    let changed = |at: usize, value: u8| {
-        let mut bytes = bytes.clone();
-        bytes[at] = value;
-        bytes
-    };
-    assert!(read(&bytes, &a).is_ok() && read(&changed(5, 4), &a).is_ok());
-    for (at, value) in [(3, 2), (4, 0), (4, 1), (4, 3), (5, 5)] {
-        assert!(read(&changed(at, value), &a).is_err(), "{at} {value}");
-    }
-    // Nor can a responder have it.
-    assert!(read(&bytes, &b).is_err());
-    let fresh = [&bytes[..4], &[1], &[7; 64], &bytes[6..]].concat();
-    assert!(read(&fresh, &a).is_err() && read(&fresh, &b).is_ok());
-    // The key that came is the one that the identity names.
-    assert!(offered(&mut a, &mut b, &mut rng));
-    let mut bytes = image(&b);
-    assert!(read(&bytes, &b).is_ok());
-    let other = IdentityKeyPair::generate(&mut rng);
-    bytes[10..].copy_from_slice(other.kem().public());
-    assert!(read(&bytes, &b).is_err());
 }
